@@ -1,0 +1,147 @@
+"""Files that are whole or absent: atomic writes, manifests written last, one writer a folder.
+
+Model folders, prepared corpora, downloads and runs are all folders made with these few functions.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from molvae.config import Component, as_table, differing_keys
+from molvae.errors import FolderBusy, FolderError, RecipeError
+
+MANIFEST = "manifest.json"
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path``; moved onto it, flushed to the disk, when the block ends well.
+
+    Whatever happens inside (a full disk, an exception, a kill), ``path`` holds the old content or the new, never
+    a part. The name keeps its ending, since writers choose their format by it.
+    """
+    path = Path(path)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise FolderError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: str | Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write text, bytes, or what a function writes into an open binary file, all or nothing."""
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file, indented, all or nothing."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: str | Path, files: list[str], **facts: Any) -> None:
+    """Write the folder's manifest: ``facts``, and size and SHA-256 of each file. To be called last."""
+    folder = Path(folder)
+    entries = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in files}
+    write_json(folder / MANIFEST, {**facts, "files": entries})
+
+
+def unseal(folder: str | Path, verify: bool = True) -> dict[str, Any]:
+    """The folder's manifest, after each file was compared with it (sizes always, hashes if ``verify``).
+
+    Raises:
+        FolderError: no folder, no manifest (it was never finished), or a file that is missing or differs.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FolderError(f"there is no folder {folder}")
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        entries: dict[str, dict[str, Any]] = manifest["files"]
+    except FileNotFoundError:
+        raise FolderError(f"{folder} has no {MANIFEST}: it was never finished, or is something else") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise FolderError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    for name, entry in entries.items():
+        path = folder / name
+        if not path.is_file():
+            raise FolderError(f"{folder} is damaged: {name} is missing")
+        if path.stat().st_size != entry["bytes"] or (verify and sha256(path) != entry["sha256"]):
+            raise FolderError(f"{folder} is damaged: {name} differs from what the manifest says")
+    return manifest
+
+
+@contextlib.contextmanager
+def only_writer(folder: str | Path, what: str) -> Iterator[None]:
+    """Be the folder's only writer; the operating system frees the lock when the process ends, however it ends.
+
+    Args:
+        folder: made if it does not exist.
+        what: the subject of the message, such as ``"this campaign"``.
+
+    Raises:
+        FolderBusy: "this campaign is running in process 123 (runs/demo)".
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be made: {error.strerror or error}") from error
+    lock, holder = FileLock(folder / ".lock"), folder / ".pid"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        process = holder.read_text() if holder.exists() else "(unknown)"
+        raise FolderBusy(f"{what} is running in process {process} ({folder}); wait for it or stop it") from None
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be locked: {error.strerror or error}") from error
+    try:
+        write_atomic(holder, str(os.getpid()))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def claim(folder: str | Path, recipe: Component) -> None:
+    """Keep the recipe in the run folder; refuse another one than the folder was begun with.
+
+    Raises:
+        RecipeError: names each key that differs.
+    """
+    path = Path(folder) / "recipe.json"
+    if not path.exists():
+        write_json(path, as_table(recipe))
+        return
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FolderError(f"{path} is damaged: {error}") from error
+    changed = differing_keys(kept, as_table(recipe))
+    if changed:
+        raise RecipeError(
+            f"{folder} was begun with another recipe; what differs (old → new):\n"
+            + "\n".join(f"  {line}" for line in changed)
+            + "\ntake another --out folder, or the old recipe"
+        )
