@@ -145,3 +145,25 @@ def claim(folder: str | Path, recipe: Component) -> None:
             + "\n".join(f"  {line}" for line in changed)
             + "\ntake another --out folder, or the old recipe"
         )
+
+
+@contextlib.contextmanager
+def unfinished(folder: str | Path) -> Iterator[None]:
+    """Mark a folder as ours while it is being filled; what a killed process left in it may then be replaced.
+
+    To be used by the folder's `only_writer`.
+
+    Raises:
+        FolderError: it holds files, yet neither this mark nor a manifest: they are somebody else's.
+    """
+    folder = Path(folder)
+    mark = folder / ".unfinished"
+    others = sorted(path.name for path in folder.iterdir() if path.name not in (".lock", ".pid"))
+    if others and not mark.exists() and not (folder / MANIFEST).exists():
+        names = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
+        raise FolderError(f"{folder} holds other files already ({names}); take a new or an empty folder")
+    write_atomic(mark, "")
+    for left in folder.glob(".partial-*"):
+        left.unlink()
+    yield
+    mark.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Vectors and numbers: surrogates, acquisition functions, trust regions. Knows nothing of molecules."""

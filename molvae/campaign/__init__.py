@@ -1,0 +1,1 @@
+"""Where chemistry, the autoencoder and Bayesian optimisation meet: ask, tell, run."""

@@ -1,0 +1,1 @@
+"""Strings and vectors: the SMILES variational autoencoder."""

@@ -1,0 +1,73 @@
+"""Non-dominated fronts and exact hypervolumes, bigger being better. Without torch, for quick reading."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.floating[Any]]
+
+
+def fronts(Y: Matrix) -> npt.NDArray[np.int64]:
+    """Number of the front that each row belongs to: 1 is not dominated, 2 only by rows of front 1, and so on.
+
+    Args:
+        Y: (n, m) utilities.
+
+    Returns:
+        (n,) int64, from 1.
+    """
+    numbers = np.zeros(len(Y), dtype=np.int64)
+    over = _dominates(Y)
+    left = np.ones(len(Y), dtype=bool)
+    while left.any():
+        front = left & ~over[left].any(0)
+        numbers[front] = numbers.max() + 1
+        left &= ~front
+    return numbers
+
+
+def hypervolume(Y: Matrix, reference: Matrix) -> float:
+    """Volume that the rows dominate above the reference point, exact, by slicing along the last objective.
+
+    Args:
+        Y: (n, m) utilities.
+        reference: (m,); rows that are not above it in every objective add nothing.
+    """
+    above = Y[np.all(reference < Y, axis=1)] - reference
+    if not len(above):
+        return 0.0
+    if above.shape[1] == 1:
+        return float(above.max())
+    if above.shape[1] > 2:
+        above = above[~_dominates(above).any(0)]
+    above = above[np.argsort(-above[:, -1], kind="stable")]
+    thickness = above[:, -1] - np.append(above[1:, -1], 0.0)
+    if above.shape[1] == 2:
+        return float(np.maximum.accumulate(above[:, 0]) @ thickness)
+    slabs = np.flatnonzero(thickness)
+    floor = np.zeros(above.shape[1] - 1)
+    return float(sum(thickness[k] * hypervolume(above[: k + 1, :-1], floor) for k in slabs))
+
+
+def reference_below(Y: Matrix) -> npt.NDArray[np.float64]:
+    """A point a tenth of the range below the worst value of each objective (Ishibuchi et al., 2011).
+
+    Args:
+        Y: (n, m) utilities, n ≥ 1.
+
+    Returns:
+        (m,) float64.
+    """
+    span = Y.max(0) - Y.min(0)
+    span = np.where(span > 0, span, np.maximum(np.abs(Y.max(0)), 1.0))
+    return np.asarray(Y.min(0) - 0.1 * span, dtype=np.float64)
+
+
+def _dominates(Y: Matrix) -> npt.NDArray[np.bool_]:
+    """(n, n): whether row i is at least as good as row j in everything, and better in something."""
+    rows, columns = Y[:, None], Y[None]
+    over: npt.NDArray[np.bool_] = np.logical_and(
+        np.all(rows >= columns, axis=-1), np.any(rows > columns, axis=-1)
+    )
+    return over

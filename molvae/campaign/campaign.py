@@ -1,0 +1,238 @@
+"""Ask, tell, run: the loop of a campaign. It holds no state; everything is in the store of its run folder."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from molvae.campaign.progress import best, ranked, reason_to_stop
+from molvae.campaign.recipe import CampaignRecipe
+from molvae.campaign.space import LatentSpace, Space
+from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
+from molvae.campaign.store import Round, Store
+from molvae.config import parse_recipe, read_recipe
+from molvae.errors import CampaignError, FolderError
+from molvae.folders import claim, only_writer
+
+if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
+    import pandas as pd
+
+log = logging.getLogger("molvae")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened last, for a progress bar.
+
+    Attributes:
+        used, budget: calls.
+        failed: how many of them failed.
+        best: name and raw value of the best so far, or ``"hypervolume"`` and its size if there are several
+            objectives; None before the first observation.
+        made: how the round that is being evaluated was made: its number, points decoded, valid, new.
+    """
+
+    used: int
+    budget: int
+    failed: int
+    best: tuple[str, float] | None
+    made: Round
+
+
+Progress = Callable[[Event], object]
+
+
+class Campaign:
+    """A search for better molecules, kept in a run folder; the same call on the same folder goes on with it.
+
+    Example:
+        >>> campaign = Campaign.open("pipelines/campaign.toml", out="runs/demo")
+        >>> campaign.run()
+        >>> campaign.table()
+    """
+
+    def __init__(self, recipe: CampaignRecipe, out: Path, space: Space | None = None) -> None:
+        self.recipe, self.out = recipe, out
+        self._given_space = space
+
+    @classmethod
+    def open(
+        cls,
+        recipe: str | Path | CampaignRecipe,
+        out: str | Path,
+        overrides: Iterable[str] = (),
+        space: Space | None = None,
+    ) -> "Campaign":
+        """Begin a campaign, or go on with one.
+
+        Args:
+            recipe: a TOML file, or the recipe itself.
+            out: the run folder, made if it does not exist.
+            overrides: such as ``"budget.evaluations=100"``, applied to the file.
+            space: in place of the recipe's model.
+
+        Raises:
+            RecipeError: the recipe cannot be read, or the folder was begun with another one.
+        """
+        if not isinstance(recipe, CampaignRecipe):
+            recipe = read_recipe(recipe, CampaignRecipe, overrides)
+        claim(out, recipe)
+        return cls(recipe, Path(out), space)
+
+    @classmethod
+    def read(cls, out: str | Path, space: Space | None = None) -> "Campaign":
+        """The campaign of a run folder, with the recipe that it was begun with.
+
+        Raises:
+            CampaignError: there is no campaign.
+        """
+        path = Path(out) / "recipe.json"
+        if not path.is_file():
+            raise CampaignError(f"there is no campaign in {out}: it has no recipe.json")
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise FolderError(f"{path} is damaged: {error}") from error
+        return cls(parse_recipe(table, CampaignRecipe, source=str(path)), Path(out), space)
+
+    @cached_property
+    def space(self) -> Space:
+        """The model, loaded when it is first needed."""
+        return self._given_space or LatentSpace.load(self.recipe.model)
+
+    def state(self) -> State:
+        """All records, as of now."""
+        return Store.read(self.out).state()
+
+    def ask(self) -> tuple[Proposal, ...]:
+        """Molecules that wait for their values: those still pending, else a new round; none if it is over.
+
+        Raises:
+            FolderBusy: another process runs this campaign.
+        """
+        with only_writer(self.out, "this campaign"), Store.create(self.out) as store:
+            return self._next(store)
+
+    def tell(self, outcomes: Mapping[int, Outcome]) -> State:
+        """Outcomes of pending proposals, by call.
+
+        Raises:
+            CampaignError: a call that is not pending, or values that do not fit the objectives.
+            FolderBusy: another process runs this campaign.
+        """
+        with only_writer(self.out, "this campaign"), Store.create(self.out) as store:
+            pending = {proposal.call for proposal in store.state().pending}
+            for call, outcome in sorted(outcomes.items()):
+                if call not in pending:
+                    raise CampaignError(f"call {call} is not pending; pending are {sorted(pending)}")
+                self._check(outcome)
+            for call, outcome in sorted(outcomes.items()):
+                store.conclude(call, outcome)
+            return store.state()
+
+    def run(self, progress: Progress | None = None) -> State:
+        """Ask, evaluate and tell until the budget is used or another reason to stop; may be stopped any time.
+
+        Args:
+            progress: called after each evaluation.
+
+        Raises:
+            FolderBusy: another process runs this campaign.
+            ObjectiveError: an objective's module cannot be imported.
+            CampaignError: all start molecules failed, the model is another one, or the store cannot be written.
+        """
+        with only_writer(self.out, "this campaign"), Store.create(self.out) as store:
+            for objective in self.recipe.objectives:
+                objective.prepare()
+            if self._next(store):
+                with self.recipe.executor(self.recipe.objectives) as evaluate:
+                    while pending := self._next(store):
+                        made = store.rounds()[-1]
+                        for call, outcome in evaluate(pending):
+                            store.conclude(call, outcome)
+                            if progress is not None:
+                                progress(self._event(store.state(), made))
+            return store.state()
+
+    def status(self) -> dict[str, Any]:
+        """Where the campaign stands, as plain values."""
+        store = Store.read(self.out)
+        state, facts = store.state(), store.facts()
+        labels = [objective.label for objective in self.recipe.objectives]
+        measure = best(state, self.recipe)
+        return {
+            "folder": str(self.out),
+            "model": self.recipe.model,
+            "objectives": {o.label: o.direction for o in self.recipe.objectives},
+            "used": state.used,
+            "budget": self.recipe.budget.evaluations,
+            "failed": len(state.failed),
+            "pending": len(state.pending),
+            "round": state.round,
+            "best": None if measure is None else {measure[0]: measure[1]},
+            "molecules": [
+                {"SMILES": r.proposal.smiles, **dict(zip(labels, r.outcome.values, strict=True))}
+                for r in ranked(state, self.recipe)[:10]
+                if isinstance(r.outcome, Observed)
+            ],
+            "stopped": facts.get("stopped"),
+            "model_fingerprint": facts.get("model"),
+        }
+
+    def table(self) -> "pd.DataFrame":
+        """One row a molecule, SMILES first; `molvae.campaign.export` says what the columns mean."""
+        from molvae.campaign import export
+
+        store = Store.read(self.out)
+        return export.table(store.state(), self.recipe, self._facts(store))
+
+    def _next(self, store: Store) -> tuple[Proposal, ...]:
+        """Pending proposals, else those of a new round, which is in the store before they are returned."""
+        from molvae.campaign.ask import next_round, start_set
+
+        state = store.state()
+        if state.pending:
+            return state.pending
+        reason = reason_to_stop(state, self.recipe)
+        if reason is None:
+            self._check_model(store)
+            asked = next_round(self.recipe, self.space, state) if state.records else None
+            proposals, made = asked or start_set(self.recipe, self.space)
+            log.info("round %d: %d decoded, %d valid, %d new", made.round, made.decoded, made.valid, made.new)
+            if proposals:
+                store.propose(proposals, made)
+                return proposals
+            reason = f"search exhausted: {made.decoded} decoded points gave no new molecule"
+        store.note(stopped=reason)
+        log.info("stopped: %s", reason)
+        return ()
+
+    def _event(self, state: State, made: Round) -> Event:
+        return Event(
+            state.used,
+            self.recipe.budget.evaluations,
+            len(state.failed),
+            best(state, self.recipe),
+            made,
+        )
+
+    def _check(self, outcome: Outcome) -> None:
+        expected = len(self.recipe.objectives)
+        if isinstance(outcome, Failed):
+            return
+        if len(outcome.values) != expected or not all(math.isfinite(value) for value in outcome.values):
+            raise CampaignError(f"an outcome has {expected} finite values, one an objective; got {outcome.values}")
+
+    def _check_model(self, store: Store) -> None:
+        kept = store.facts().get("model")
+        if kept is None:
+            store.note(model=self.space.fingerprint)
+        elif kept != self.space.fingerprint:
+            raise CampaignError(
+                f"{self.out} was begun with another model called {self.recipe.model!r} (weights {kept}, now "
+                f"{self.space.fingerprint}); bring that one back, or take another --out folder"
+            )

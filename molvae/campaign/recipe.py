@@ -1,0 +1,72 @@
+"""What a campaign is asked to do: a frozen recipe, read from TOML by `molvae.config.read_recipe`."""
+
+from pydantic import Field, model_validator
+
+from molvae.bo.acquisitions import Acquisition
+from molvae.bo.regions import TrustRegion
+from molvae.bo.surrogates import ExactGP
+from molvae.campaign.executors import Executor, Processes
+from molvae.campaign.search import LatentSearch
+from molvae.campaign.start import FromPrior, Given, Start
+from molvae.chem.objectives import Objective
+from molvae.config import Component
+
+
+class Budget(Component):
+    """When to stop.
+
+    Attributes:
+        evaluations: different molecules that may be evaluated, start set and failures included.
+        target: stop after the round in which the one objective's raw value is at least as good as this.
+        plateau: stop after this many rounds in a row without a better molecule (or a larger hypervolume).
+    """
+
+    evaluations: int = Field(default=300, ge=1)
+    target: float | None = None
+    plateau: int | None = Field(default=None, ge=1)
+
+
+class CampaignRecipe(Component):
+    """Everything that a campaign's course depends on.
+
+    Attributes:
+        seed: of every draw; each round's draws depend on it and on the round alone.
+        model: name of an installed model, or a model folder.
+        objectives: one, or several for a Pareto campaign.
+        start: the first molecules.
+        budget: when to stop.
+        q: molecules proposed in one round.
+        search, region, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
+        executor: where objectives are evaluated.
+        reference: a table of molecules that the results are compared with for novelty, or None.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    model: str = "zinc250k"
+    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=4)
+    start: Start = FromPrior()
+    budget: Budget = Budget()
+    q: int = Field(default=10, ge=1)
+    search: LatentSearch = LatentSearch()
+    region: TrustRegion = TrustRegion()
+    surrogate: ExactGP = ExactGP()
+    acquisition: Acquisition = Acquisition()
+    executor: Executor = Processes()
+    reference: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CampaignRecipe":
+        labels = [objective.label for objective in self.objectives]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two objectives are called {twice[0]!r}; give one of them another name")
+        if self.budget.target is not None and len(labels) > 1:
+            raise ValueError(f"budget.target is for a single objective, and there are {len(labels)}")
+        reference = self.acquisition.reference
+        if reference != "inferred" and len(reference) != len(labels):
+            raise ValueError(f"acquisition.reference has {len(reference)} values for {len(labels)} objectives")
+        given = self.start.smiles if isinstance(self.start, Given) else ()
+        n = len(given) or getattr(self.start, "n", None) or 0
+        if n > self.budget.evaluations:
+            raise ValueError(f"{n} start molecules are more than the {self.budget.evaluations} budget.evaluations")
+        return self

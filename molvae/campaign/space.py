@@ -1,0 +1,79 @@
+"""What a campaign knows of a model: strings to points and back. Latents are close to N(0, I) overall."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # the protocol is also for those who never load torch
+    from molvae.vae.model import SmilesVAE
+
+Points = npt.NDArray[np.float32]
+"""(n, latent) float32."""
+
+
+class Space(Protocol):
+    """A model as a campaign sees it. Every method is a pure function of its arguments."""
+
+    @property
+    def latent(self) -> int:
+        """Number of latent dimensions."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one set of weights from another."""
+
+    def knows(self, smiles: str) -> bool:
+        """Whether `encode` takes this text."""
+
+    def encode(self, smiles: Sequence[str]) -> Points:
+        """Posterior means, (n, latent)."""
+
+    def decode(self, z: Points) -> list[str]:
+        """The text for each point, valid or not, without chance (greedy)."""
+
+    def sample(self, n: int, seed: int) -> list[str]:
+        """Texts, valid or not, for ``n`` points drawn from the prior."""
+
+
+class LatentSpace:
+    """The space of a trained model."""
+
+    def __init__(self, model: "SmilesVAE") -> None:
+        self.model = model
+
+    @classmethod
+    def load(cls, name_or_folder: str) -> "LatentSpace":
+        """The space of an installed model or a model folder."""
+        from molvae.vae.checkpoint import load_model
+
+        return cls(load_model(name_or_folder))
+
+    @property
+    def latent(self) -> int:
+        """Number of latent dimensions."""
+        return self.model.latent
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return self.model.fingerprint
+
+    def knows(self, smiles: str) -> bool:
+        """Whether the vocabulary has all characters."""
+        return bool(smiles) and set(smiles) <= set(self.model.vocab.characters)
+
+    def encode(self, smiles: Sequence[str]) -> Points:
+        """Posterior means, (n, latent)."""
+        return np.asarray(self.model.encode(smiles).mean.numpy(), dtype=np.float32)
+
+    def decode(self, z: Points) -> list[str]:
+        """Greedy decoding."""
+        import torch
+
+        return self.model.decode(torch.from_numpy(z))
+
+    def sample(self, n: int, seed: int) -> list[str]:
+        """Greedy decoding of points drawn from the prior."""
+        return self.model.sample(n, seed=seed)

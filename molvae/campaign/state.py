@@ -1,0 +1,125 @@
+"""What a campaign's stored records amount to: a fold, with no state of its own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from molvae.errors import CampaignError
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One molecule that was chosen for evaluation, and what was known of it then.
+
+    Attributes:
+        call: place in the campaign's order, from 1; also what the budget counts.
+        round: 0 for the start set, then 1, 2, ...
+        smiles: canonical.
+        z: (latent,) float32, the posterior mean of ``smiles`` (not the point that it was decoded from).
+        parent: the molecule that the move began at; None for the start set.
+        move: where it came from: "given", "file", "training", "prior", "noise", "interpolation", ...
+        mean, sd: the surrogate's prediction of each objective's *utility* (bigger is better); None at the
+            start.
+        acquisition: value of the acquisition function when it was chosen; None at the start.
+    """
+
+    call: int
+    round: int
+    smiles: str
+    z: npt.NDArray[np.float32] = field(compare=False, repr=False)
+    parent: str | None = None
+    move: str = "given"
+    mean: tuple[float, ...] | None = None
+    sd: tuple[float, ...] | None = None
+    acquisition: float | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Raw values of the objectives, in the recipe's order, and the time they took."""
+
+    values: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An evaluation that gave no values, and why."""
+
+    reason: str
+    seconds: float
+
+
+Outcome = Observed | Failed
+
+
+@dataclass(frozen=True)
+class Record:
+    """A proposal and its outcome; None while it waits for one."""
+
+    proposal: Proposal
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a campaign knows; ``records`` are ordered by call. Made by `fold`."""
+
+    records: tuple[Record, ...] = ()
+
+    @cached_property
+    def pending(self) -> tuple[Proposal, ...]:
+        """Proposals without an outcome, ordered by call."""
+        return tuple(r.proposal for r in self.records if r.outcome is None)
+
+    @cached_property
+    def observed(self) -> tuple[Record, ...]:
+        """Records with values, ordered by call."""
+        return tuple(r for r in self.records if isinstance(r.outcome, Observed))
+
+    @cached_property
+    def failed(self) -> tuple[Record, ...]:
+        """Records that failed, ordered by call."""
+        return tuple(r for r in self.records if isinstance(r.outcome, Failed))
+
+    @property
+    def used(self) -> int:
+        """Calls that the budget has paid for: evaluated or failed, each molecule once."""
+        return len(self.records) - len(self.pending)
+
+    @property
+    def round(self) -> int:
+        """The latest round; 0 while there is nothing but the start set, or nothing at all."""
+        return max((r.proposal.round for r in self.records), default=0)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """SMILES of all molecules that were ever proposed."""
+        return frozenset(r.proposal.smiles for r in self.records)
+
+    @cached_property
+    def values(self) -> npt.NDArray[np.float64]:
+        """Raw objective values of ``observed``: (n, objectives) float64."""
+        rows = [r.outcome.values for r in self.records if isinstance(r.outcome, Observed)]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+
+
+def fold(proposals: Iterable[Proposal], outcomes: Mapping[int, Outcome]) -> State:
+    """The state that stored proposals and outcomes (by call) amount to.
+
+    Raises:
+        CampaignError: calls that are not 1, 2, ..., n, a molecule proposed twice, or an outcome of no
+            proposal; a store that this program wrote holds none of these.
+    """
+    ordered: Sequence[Proposal] = sorted(proposals, key=lambda proposal: proposal.call)
+    calls = [proposal.call for proposal in ordered]
+    if calls != list(range(1, len(calls) + 1)):
+        raise CampaignError(f"the campaign's records are damaged: its calls are not 1 to {len(calls)}")
+    if len({proposal.smiles for proposal in ordered}) != len(ordered):
+        raise CampaignError("the campaign's records are damaged: a molecule was proposed twice")
+    if not set(outcomes) <= set(calls):
+        raise CampaignError("the campaign's records are damaged: there is an outcome without a proposal")
+    return State(tuple(Record(proposal, outcomes.get(proposal.call)) for proposal in ordered))

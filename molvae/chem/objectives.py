@@ -1,0 +1,300 @@
+"""Objectives: a scorer and which way is better; and the scorers that combine others.
+
+The single scorers are in `molvae.chem.scorers`. In a recipe::
+
+    [[objectives]]
+    score = {kind = "qed"}
+
+    [[objectives]]
+    name = "balanced"
+    score = {kind = "weighted_sum", of = [{kind = "qed"}, {kind = "sas"}], weights = [5.0, -1.0]}
+
+    [[objectives]]
+    score = {kind = "logp"}
+    direction = "target"
+    target = 2.5
+    tolerance = 0.5
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Annotated, ClassVar, Final, Literal, Self, get_args
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from molvae.chem.molecule import Molecule
+from molvae.chem.scorers import (
+    DESCRIPTORS,
+    QED,
+    QEDSAS,
+    SAS,
+    BaseScorer,
+    Descriptor,
+    External,
+    LogP,
+    Natural,
+    PenalizedLogP,
+    Similarity,
+    value_of,
+)
+from molvae.config import Component, nearest, parse_recipe
+from molvae.errors import ObjectiveError, UsageError
+
+
+class WeightedSum(BaseScorer):
+    """Σ weight·value over other scorers.
+
+    Attributes:
+        of: the scorers.
+        weights: one for each, in their order.
+    """
+
+    kind: Literal["weighted_sum"] = "weighted_sum"
+    of: tuple["Scorer", ...] = Field(min_length=1)
+    weights: tuple[float, ...]
+    unit: ClassVar[str] = "score"
+    natural: ClassVar[Natural] = "maximize"
+    meaning: ClassVar[str] = "weighted sum of other scores"
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> Self:
+        if len(self.weights) != len(self.of):
+            raise ValueError(f"{len(self.of)} scorers need as many weights, not {len(self.weights)}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """``weighted_sum``."""
+        return "weighted_sum"
+
+    def __call__(self, molecule: Molecule) -> float:
+        """The weighted sum."""
+        return sum(w * value_of(scorer, molecule) for w, scorer in zip(self.weights, self.of, strict=True))
+
+
+class Product(BaseScorer):
+    """The product of other scorers."""
+
+    kind: Literal["product"] = "product"
+    of: tuple["Scorer", ...] = Field(min_length=1)
+    unit: ClassVar[str] = "score"
+    natural: ClassVar[Natural] = "maximize"
+    meaning: ClassVar[str] = "product of other scores"
+
+    @property
+    def label(self) -> str:
+        """``product``."""
+        return "product"
+
+    def __call__(self, molecule: Molecule) -> float:
+        """The product."""
+        return math.prod(value_of(scorer, molecule) for scorer in self.of)
+
+
+class GeometricMean(BaseScorer):
+    """The geometric mean of other scorers, which must not be negative; zero as soon as one of them is."""
+
+    kind: Literal["geometric_mean"] = "geometric_mean"
+    of: tuple["Scorer", ...] = Field(min_length=1)
+    unit: ClassVar[str] = "score"
+    natural: ClassVar[Natural] = "maximize"
+    meaning: ClassVar[str] = "geometric mean of other scores"
+
+    @property
+    def label(self) -> str:
+        """``geometric_mean``."""
+        return "geometric_mean"
+
+    def __call__(self, molecule: Molecule) -> float:
+        """The geometric mean.
+
+        Raises:
+            ObjectiveError: one of the values is negative.
+        """
+        values = [value_of(scorer, molecule) for scorer in self.of]
+        for scorer, value in zip(self.of, values, strict=True):
+            if value < 0:
+                raise ObjectiveError(
+                    f"a geometric mean takes values from 0 up, and {scorer.label} is {value:.4g} for "
+                    f"{molecule}; bring it there with kind = 'desirability'"
+                )
+        # Roots before the product, so that many large values do not overflow on the way.
+        return math.prod(math.pow(value, 1 / len(values)) for value in values)
+
+
+class Desirability(BaseScorer):
+    """A value mapped through straight lines between points, and flat outside of them.
+
+    Attributes:
+        of: the scorer whose value is mapped.
+        points: pairs of value and desirability, values rising, such as ``[[1, 0], [2, 1], [4, 1], [5, 0]]``
+            for a window from 2 to 4 with soft edges.
+    """
+
+    kind: Literal["desirability"] = "desirability"
+    of: "Scorer"
+    points: tuple[tuple[float, float], ...] = Field(min_length=2)
+    unit: ClassVar[str] = "desirability"
+    natural: ClassVar[Natural] = "maximize"
+    meaning: ClassVar[str] = "another score through piecewise linear desirability"
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        for (a, _), (b, _) in pairwise(self.points):
+            if not a < b:
+                raise ValueError(f"the values of points must rise strictly, but {b:g} comes after {a:g}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """``desirability_of_`` and the mapped scorer's label."""
+        return f"desirability_of_{self.of.label}"
+
+    def __call__(self, molecule: Molecule) -> float:
+        """The desirability of the value."""
+        values, desirabilities = zip(*self.points, strict=True)
+        return float(np.interp(value_of(self.of, molecule), values, desirabilities))
+
+
+Scorer = Annotated[
+    LogP
+    | QED
+    | SAS
+    | PenalizedLogP
+    | QEDSAS
+    | Descriptor
+    | Similarity
+    | WeightedSum
+    | Product
+    | GeometricMean
+    | Desirability
+    | External,
+    Field(discriminator="kind"),
+]
+
+SCORERS: Final[dict[str, type[BaseScorer]]] = {
+    model.model_fields["kind"].default: model for model in get_args(get_args(Scorer)[0])
+}
+"""Every scorer by the ``kind`` that names it in a recipe."""
+
+for _combination in (WeightedSum, Product, GeometricMean, Desirability):
+    _combination.model_rebuild()
+
+
+class Objective(Component):
+    """A score and which way it is better. Directions are applied here and nowhere else: see `utility`.
+
+    Attributes:
+        score: what is computed.
+        name: the column's name; None for the scorer's own.
+        direction: None for the scorer's natural one; after building it is never None.
+        target: the value to come close to, with ``direction = "target"`` only.
+        tolerance: how far from the target is still as good as on it.
+    """
+
+    score: Scorer
+    name: str | None = Field(default=None, min_length=1)
+    direction: Literal["maximize", "minimize", "target"] | None = None
+    target: float | None = None
+    tolerance: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _direction_and_target(self) -> Self:
+        if self.direction == "target" and self.target is None:
+            raise ValueError("direction = 'target' needs target, a number")
+        if self.direction != "target" and (self.target is not None or self.tolerance):
+            raise ValueError("target and tolerance go with direction = 'target'; set it, or leave them out")
+        if self.direction is None:
+            # The model is frozen, and not yet seen by anyone.
+            object.__setattr__(self, "direction", self.score.natural)
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name of the column: ``name`` where given, else the scorer's label, such as ``QED``."""
+        return self.name or self.score.label
+
+    @property
+    def unit(self) -> str:
+        """Unit of the raw value, for the column dictionary."""
+        return self.score.named_unit if isinstance(self.score, Descriptor) else self.score.unit
+
+    @property
+    def meaning(self) -> str:
+        """One line on what the raw value is, for the column dictionary."""
+        return self.score.meaning
+
+    def prepare(self) -> None:
+        """Import what the score needs, so that a missing module is known before the first molecule.
+
+        Raises:
+            ObjectiveError: names what is missing.
+        """
+        for scorer in _parts(self.score):
+            if isinstance(scorer, External):
+                scorer.load()
+
+    def evaluate(self, molecule: Molecule) -> float:
+        """The raw value, in the score's unit. What the scorer raises goes through as it is.
+
+        Raises:
+            ObjectiveError: NaN, an infinity, or something that is not a number.
+        """
+        return value_of(self.score, molecule)
+
+    def utility(self, value: float) -> float:
+        """How good a raw value is; bigger is better.
+
+        value, −value, or −max(0, |value − target| − tolerance), by the direction.
+        """
+        if self.direction == "target" and self.target is not None:
+            return -max(0.0, abs(value - self.target) - self.tolerance)
+        return -value if self.direction == "minimize" else value
+
+
+def named(kind_or_name: str) -> Objective:
+    """The objective that a word on the command line means.
+
+    Args:
+        kind_or_name: a scorer that needs no settings ("logp", "qed", "sas", "penalized_logp", "qed_sas", in
+            any case), an RDKit descriptor ("MolWt"), or a function ("package.module:name").
+
+    Raises:
+        UsageError: no such objective (names the nearest), or one that needs the settings of a recipe.
+    """
+    if ":" in kind_or_name:
+        return _built({"kind": "callable", "call": kind_or_name}, kind_or_name)
+    plain = {kind: model for kind, model in SCORERS.items() if not _required(model)}
+    if kind_or_name.lower() in plain:
+        return _built({"kind": kind_or_name.lower()}, kind_or_name)
+    if kind_or_name in DESCRIPTORS:
+        return _built({"kind": "descriptor", "name": kind_or_name}, kind_or_name)
+    if kind_or_name in SCORERS:
+        settings = ", ".join(_required(SCORERS[kind_or_name]))
+        raise UsageError(f"the objective {kind_or_name!r} needs settings ({settings}); put it in a recipe")
+    hint = nearest(kind_or_name, [*plain, *DESCRIPTORS])
+    if "did you mean" not in hint:
+        hint = (
+            f"; known are {', '.join(plain)}, any RDKit descriptor such as MolWt, and package.module:function"
+        )
+    raise UsageError(f"there is no objective {kind_or_name!r}{hint}")
+
+
+def _built(score: dict[str, str], word: str) -> Objective:
+    return parse_recipe({"score": score}, Objective, source=f"the objective {word!r}")
+
+
+def _required(model: type[BaseScorer]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if field.is_required()]
+
+
+def _parts(scorer: BaseScorer) -> Iterator[BaseScorer]:
+    """The scorer and all that it is combined of."""
+    yield scorer
+    if isinstance(scorer, WeightedSum | Product | GeometricMean):
+        for part in scorer.of:
+            yield from _parts(part)
+    elif isinstance(scorer, Desirability):
+        yield from _parts(scorer.of)

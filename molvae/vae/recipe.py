@@ -1,0 +1,53 @@
+"""The settings of a training, as a recipe file has them."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from molvae.config import Component
+from molvae.vae.nets import NetSettings
+from molvae.vae.schedules import Beta, LinearBeta
+
+
+class TrainSettings(Component):
+    """How the weights are fitted."""
+
+    epochs: int = Field(10, ge=1)
+    batch: int = Field(256, ge=1, description="molecules in a step, on each device")
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: float = Field(0.02, ge=0, lt=1, description="share of the training in which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    beta: Beta = LinearBeta()
+    free_bits: float = Field(0.0, ge=0, description="nats of KL that each latent dimension has for free")
+
+
+class EvaluateSettings(Component):
+    """When and on how much the training is evaluated."""
+
+    every: int = Field(1000, ge=1, description="steps")
+    molecules: int = Field(1000, ge=1, description="of the validation part, and as many prior samples")
+
+
+class HardwareSettings(Component):
+    """Where it runs. ``auto`` takes a GPU where there is one, and bfloat16 where the processor computes in it."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    devices: int = Field(1, ge=1, description="on each node")
+    nodes: int = Field(1, ge=1)
+    strategy: str = Field("auto", description="of Lightning Fabric; 'ddp' for several devices")
+
+
+class TrainRecipe(Component):
+    """A training: `molvae train RECIPE --out FOLDER`."""
+
+    name: str = Field("model", min_length=1)
+    seed: int = Field(0, ge=0)
+    corpus: Path = Field(description="a folder made by `molvae data prepare`")
+    net: NetSettings = NetSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    hardware: HardwareSettings = HardwareSettings()
+    checkpoint_seconds: float = Field(60.0, ge=0, description="time between two saves of the state")

@@ -1,0 +1,270 @@
+"""The training: one visible loop, exact resume.
+
+Everything that a step does is a pure function of the recipe, the corpus and the step's number: which batch, which
+noise, which β and learning rate. So weights, optimiser moments and the number are the whole state, and a training that
+was killed ends with the same bits as one that was not (same machine, same number of threads).
+"""
+
+import contextlib
+import csv
+import importlib.util
+import io
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from molvae.config import as_table
+from molvae.errors import TrainingError
+from molvae.folders import claim, only_writer, write_atomic
+from molvae.vae import card
+from molvae.vae.checkpoint import save_model
+from molvae.vae.corpus import Corpus, LengthBatches
+from molvae.vae.known import KnownMolecules
+from molvae.vae.metrics import evaluate
+from molvae.vae.model import SmilesVAE
+from molvae.vae.nets import Net
+from molvae.vae.recipe import HardwareSettings, TrainRecipe
+from molvae.vae.schedules import cosine
+from molvae.vae.training_state import Progress, load_state, save_state
+
+log = logging.getLogger("molvae")
+
+COLLAPSE_AFTER = 0.2
+"""Share of the training after which a latent space with no active unit, or under 0.1 nats of KL, is an error."""
+LONGER = 1.2
+"""A model writes strings up to this many times as long as the longest it was trained on."""
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """What a progress bar shows: after each step, and with ``figures`` after each evaluation."""
+
+    step: int
+    steps: int
+    molecules_per_second: float
+    nll: float
+    kl: float
+    figures: dict[str, float] | None = None
+
+
+def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent], None] | None = None) -> Path:
+    """Train a model, or go on with a training that was stopped; the model lies in ``out/model``.
+
+    ``out`` also gets ``recipe.json``, ``metrics.csv`` (a row an evaluation) and ``state.safetensors``.
+
+    Raises:
+        RecipeError: ``out`` was begun with another recipe.
+        FolderBusy: another process trains there.
+        TrainingError: the loss is not finite, or the posterior collapsed.
+        DataError: the corpus is not one.
+    """
+    out = Path(out)
+    fabric = make_fabric(recipe.hardware)
+    fabric.launch()
+    with contextlib.ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(only_writer(out, "this training"))
+            claim(out, recipe)
+        corpus = Corpus.load(recipe.corpus)
+        stop = stack.enter_context(_stop_signals())
+        _run(recipe, out, fabric, corpus, stop, on_event or (lambda event: None))
+    return out / "model"
+
+
+def make_fabric(settings: HardwareSettings) -> Fabric:
+    """Lightning Fabric on the device and in the precision that the settings ask for, or that there is."""
+    gpu = torch.cuda.is_available()
+    if settings.device == "cuda" and not gpu:
+        raise TrainingError("there is no CUDA device here; take --device cpu, or auto")
+    gpu = gpu and settings.device != "cpu"
+    bf16 = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_avx512_bf16_supported()
+    precision = settings.precision if settings.precision != "auto" else ("bf16-mixed" if bf16 else "32-true")
+    return Fabric(
+        accelerator="cuda" if gpu else "cpu",
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=settings.strategy,
+        precision=precision,
+    )
+
+
+def _run(
+    recipe: TrainRecipe,
+    out: Path,
+    fabric: Fabric,
+    corpus: Corpus,
+    stop: threading.Event,
+    on_event: Callable[[TrainEvent], None],
+) -> None:
+    settings, world, rank = recipe.train, fabric.world_size, fabric.global_rank
+    batches = LengthBatches(corpus.train, corpus.vocab, settings.batch)
+    per_epoch = batches.steps // world
+    if not per_epoch:
+        raise TrainingError(f"{batches.steps} batches are too few for {world} devices")
+    steps = per_epoch * settings.epochs
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        plain = Net(recipe.net, len(corpus.vocab))
+    adam = torch.optim.AdamW(
+        plain.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    progress = load_state(out / "state.safetensors", plain, adam)
+    net, optimizer = fabric.setup(plain, adam)
+    longest = math.ceil(LONGER * max(len(text) for text in corpus.train))
+    vae = SmilesVAE(plain, corpus.vocab, longest, known=KnownMolecules.of(corpus.train))
+    facts = _facts(recipe, corpus, fabric)
+    table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
+    started, saved = time.monotonic() - progress.seconds, time.monotonic()
+    net.train()
+    order: list[Any] = []
+    for step in range(progress.step, steps):
+        epoch, place = divmod(step, per_epoch)
+        if not order or place == 0:
+            order = batches.epoch(recipe.seed, epoch)[rank::world][:per_epoch]
+        tokens = torch.from_numpy(order[place]).to(fabric.device).long()
+        noise = np.random.default_rng((recipe.seed, step, rank)).standard_normal(
+            (len(tokens), recipe.net.latent), dtype=np.float32
+        )
+        beta = settings.beta(step / steps)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * cosine((step + 1) / steps, settings.warmup)
+
+        terms = net(tokens, torch.from_numpy(noise).to(fabric.device))
+        nll, kl = terms.nll.mean(), terms.kl.mean(0)
+        loss = nll + beta * kl.clamp_min(settings.free_bits).sum()
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(net, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        optimizer.step()
+
+        step_nll, step_kl = nll.item(), kl.sum().item()
+        progress = progress.after(step_nll, step_kl)
+        progress = replace(progress, seconds=time.monotonic() - started)
+        if not math.isfinite(progress.nll + progress.kl):
+            raise TrainingError(
+                f"the training diverged at step {step + 1}: nll {step_nll:.4g}, kl {step_kl:.4g}; "
+                f"take a smaller train.learning_rate (it is {settings.learning_rate:g}) or train.clip, in a new --out"
+            )
+        figures = None
+        last = progress.step == steps
+        if last or progress.step % recipe.evaluate.every == 0:
+            if table is not None:
+                figures = _evaluate(recipe, vae, corpus, progress, {"beta": beta, "epoch": (step + 1) / per_epoch})
+                table.add(figures)
+                _refuse_collapse(figures, progress.step / steps)
+                save_model(out / "model", vae, {**facts, **_moment(progress, figures)})
+            progress = progress.evaluated()
+            net.train()
+            fabric.barrier()
+        interrupted = stop.is_set()
+        if table is not None and (last or interrupted or time.monotonic() - saved >= recipe.checkpoint_seconds):
+            save_state(out / "state.safetensors", plain, adam, progress)
+            saved = time.monotonic()
+        rate = progress.step * settings.batch * world / max(1e-9, progress.seconds)
+        on_event(TrainEvent(progress.step, steps, rate, step_nll, step_kl, figures))
+        if interrupted:
+            raise KeyboardInterrupt
+    if table is not None:
+        table.close()
+
+
+def _evaluate(
+    recipe: TrainRecipe, vae: SmilesVAE, corpus: Corpus, progress: Progress, extra: dict[str, float]
+) -> dict[str, float]:
+    texts = corpus.valid[: recipe.evaluate.molecules]
+    if not texts:
+        raise TrainingError(f"{corpus.folder} has no validation molecules; prepare it with a valid part")
+    vae.net.eval()
+    figures = asdict(evaluate(vae, texts, recipe.evaluate.molecules, seed=recipe.seed))
+    means = {"train_nll": progress.nll / progress.batches, "train_kl": progress.kl / progress.batches}
+    return {"step": progress.step, "seconds": round(progress.seconds, 1), **extra, **means, **figures}
+
+
+def _refuse_collapse(figures: dict[str, float], share: float) -> None:
+    if share >= COLLAPSE_AFTER and (figures["active_units"] == 0 or figures["kl"] < 0.1):
+        raise TrainingError(
+            f"the posterior collapsed: {figures['active_units']} active units and {figures['kl']:.3g} nats of KL at "
+            f"step {figures['step']}, so the latent space says nothing about the molecules; take a smaller train.beta.end "
+            f"(it is {figures['beta']:g} now), train.free_bits, or more epochs, in a new --out"
+        )
+
+
+def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric) -> dict[str, Any]:
+    data = {key: corpus.manifest.get(key) for key in ("source", "split", "counts", "rdkit")}
+    return {
+        "name": recipe.name,
+        "data": {**data, "digest": corpus.digest},
+        "recipe": as_table(recipe),
+        "commit": card.commit(),
+        "hardware": card.hardware(fabric.device, str(fabric._precision.precision)),
+        "versions": card.versions(),
+    }
+
+
+def _moment(progress: Progress, figures: dict[str, float]) -> dict[str, Any]:
+    names = ("nll", "kl", "active_units", "reconstruction", "validity_decoded", "validity_prior")
+    metrics = {name: figures[name] for name in names}
+    return {"step": progress.step, "seconds": progress.seconds, "metrics": metrics}
+
+
+class MetricsTable:
+    """``metrics.csv``: a row an evaluation, rewritten whole each time; and TensorBoard's log where it is installed.
+
+    Args:
+        out: the run's folder.
+        step: rows after it are of a start that was killed before it saved its state; they are dropped.
+    """
+
+    def __init__(self, out: Path, step: int) -> None:
+        self.path = out / "metrics.csv"
+        self.rows: list[dict[str, Any]] = []
+        if self.path.exists():
+            with open(self.path, newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        self.board = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(out / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+
+    def add(self, row: dict[str, float]) -> None:
+        """Append a row."""
+        self.rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomic(self.path, text.getvalue())
+        if self.board is not None:
+            for name, value in row.items():
+                self.board.add_scalar(name, value, int(row["step"]))  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Flush what is open."""
+        if self.board is not None:
+            self.board.close()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a polite kill sets, so that the step under way ends and the state is saved."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,73 @@
+"""The state of a training in one safetensors file, so that it goes on exactly where it was."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from molvae.errors import TrainingError
+from molvae.folders import atomic_path
+from molvae.vae.nets import Net
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is, and the sums since its last evaluation.
+
+    Attributes:
+        step: steps done.
+        seconds: spent so far, over all starts.
+        nll, kl: sums of the batch means since the last evaluation.
+        batches: how many they sum.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    nll: float = 0.0
+    kl: float = 0.0
+    batches: int = 0
+
+    def after(self, nll: float, kl: float) -> "Progress":
+        """One step later."""
+        return replace(self, step=self.step + 1, nll=self.nll + nll, kl=self.kl + kl, batches=self.batches + 1)
+
+    def evaluated(self) -> "Progress":
+        """With the sums emptied."""
+        return replace(self, nll=0.0, kl=0.0, batches=0)
+
+
+def save_state(path: Path, net: Net, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write weights, optimiser moments and progress, all or nothing."""
+    tensors = {f"net.{key}": value for key, value in net.state_dict().items()}
+    for k, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{k}.{key}": value for key, value in moments.items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata={"progress": json.dumps(asdict(progress))})
+
+
+def load_state(path: Path, net: Net, optimizer: torch.optim.Optimizer) -> Progress:
+    """Read back what `save_state` wrote; a first start where there is no file.
+
+    Raises:
+        TrainingError: the file is damaged or of another network.
+    """
+    if not path.exists():
+        return Progress()
+    try:
+        with safe_open(path, "pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}; remove it to start from the beginning") from error
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, k, name = key.split(".")
+            moments.setdefault(int(k), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return progress
