@@ -1,1 +1,72 @@
-"""Molecule design by Bayesian optimisation in the latent space of a SMILES VAE."""
+"""Molecule design by Bayesian optimisation in the latent space of a SMILES variational autoencoder.
+
+The names below are the public interface; each loads what it needs (PyTorch, RDKit) when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from molvae.campaign.campaign import Campaign
+    from molvae.campaign.export import export
+    from molvae.campaign.recipe import CampaignRecipe
+    from molvae.chem.molecule import Molecule
+    from molvae.chem.objectives import Objective
+    from molvae.config import read_recipe
+    from molvae.errors import MolvaeError
+    from molvae.vae.checkpoint import load_model as load
+    from molvae.vae.datasets import fetch
+    from molvae.vae.metrics import evaluate
+    from molvae.vae.model import Posterior, SmilesVAE
+    from molvae.vae.prepare import PrepareSettings, prepare
+    from molvae.vae.recipe import TrainRecipe
+    from molvae.vae.train import train
+
+_HOMES = {
+    "Campaign": "campaign.campaign",
+    "CampaignRecipe": "campaign.recipe",
+    "Molecule": "chem.molecule",
+    "MolvaeError": "errors",
+    "Objective": "chem.objectives",
+    "Posterior": "vae.model",
+    "PrepareSettings": "vae.prepare",
+    "SmilesVAE": "vae.model",
+    "TrainRecipe": "vae.recipe",
+    "evaluate": "vae.metrics",
+    "export": "campaign.export",
+    "fetch": "vae.datasets",
+    "load": "vae.checkpoint",
+    "prepare": "vae.prepare",
+    "read_recipe": "config",
+    "train": "vae.train",
+}
+
+__all__ = [
+    "Campaign",
+    "CampaignRecipe",
+    "Molecule",
+    "MolvaeError",
+    "Objective",
+    "Posterior",
+    "PrepareSettings",
+    "SmilesVAE",
+    "TrainRecipe",
+    "evaluate",
+    "export",
+    "fetch",
+    "load",
+    "prepare",
+    "read_recipe",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"molvae has no {name!r}; it has {', '.join(__all__)}")
+    module = importlib.import_module(f"molvae.{_HOMES[name]}")
+    return getattr(module, "load_model" if name == "load" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

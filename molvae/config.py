@@ -4,7 +4,6 @@ import difflib
 import hashlib
 import json
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -143,6 +142,6 @@ def _kind(model: type[BaseModel]) -> Any:
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """All pydantic models inside a type: of ``tuple[A | B, ...] | None`` both A and B."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+    if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [model for inner in typing.get_args(annotation) for model in _models(inner)]

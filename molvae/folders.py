@@ -37,7 +37,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise FolderError(f"{path} could not be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_atomic(path: str | Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
@@ -78,16 +79,16 @@ def unseal(folder: str | Path, verify: bool = True) -> dict[str, Any]:
         raise FolderError(f"there is no folder {folder}")
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        entries: dict[str, dict[str, Any]] = manifest["files"]
+        entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
     except FileNotFoundError:
         raise FolderError(f"{folder} has no {MANIFEST}: it was never finished, or is something else") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise FolderError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    for name, entry in entries.items():
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise FolderError(f"{folder / MANIFEST} is damaged or not one of molvae's: {error!r}") from error
+    for name, (size, digest) in entries.items():
         path = folder / name
         if not path.is_file():
             raise FolderError(f"{folder} is damaged: {name} is missing")
-        if path.stat().st_size != entry["bytes"] or (verify and sha256(path) != entry["sha256"]):
+        if path.stat().st_size != size or (verify and sha256(path) != digest):
             raise FolderError(f"{folder} is damaged: {name} differs from what the manifest says")
     return manifest
 
@@ -95,6 +96,8 @@ def unseal(folder: str | Path, verify: bool = True) -> dict[str, Any]:
 @contextlib.contextmanager
 def only_writer(folder: str | Path, what: str) -> Iterator[None]:
     """Be the folder's only writer; the operating system frees the lock when the process ends, however it ends.
+
+    What a killed writer left half-written is removed.
 
     Args:
         folder: made if it does not exist.
@@ -118,6 +121,8 @@ def only_writer(folder: str | Path, what: str) -> Iterator[None]:
         raise FolderError(f"{folder} cannot be locked: {error.strerror or error}") from error
     try:
         write_atomic(holder, str(os.getpid()))
+        for left in (*folder.glob(".partial-*"), *folder.glob("*/.partial-*")):
+            left.unlink(missing_ok=True)
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -136,9 +141,9 @@ def claim(folder: str | Path, recipe: Component) -> None:
         return
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FolderError(f"{path} is damaged: {error}") from error
-    changed = differing_keys(kept, as_table(recipe))
+        changed = differing_keys(kept, as_table(recipe))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FolderError(f"{path} is damaged: {error}; take another --out folder") from error
     if changed:
         raise RecipeError(
             f"{folder} was begun with another recipe; what differs (old → new):\n"
@@ -163,7 +168,5 @@ def unfinished(folder: str | Path) -> Iterator[None]:
         names = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
         raise FolderError(f"{folder} holds other files already ({names}); take a new or an empty folder")
     write_atomic(mark, "")
-    for left in folder.glob(".partial-*"):
-        left.unlink()
     yield
     mark.unlink(missing_ok=True)

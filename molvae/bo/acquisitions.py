@@ -35,7 +35,7 @@ class Acquisition(Component):
 
     One objective: qLogExpectedImprovement over the best observed value, chosen one after another from the
     ``screen`` candidates with the highest analytic LogEI. Several: qLogNoisyExpectedHypervolumeImprovement,
-    from the ``screen`` candidates with the highest value on their own.
+    from the ``screen`` candidates with the highest qLogExpectedHypervolumeImprovement on their own.
 
     Attributes:
         samples: quasi-random (Sobol) draws from the posterior; several objectives cost a partition of the
@@ -65,30 +65,27 @@ class Acquisition(Component):
             Y: (n, m) float64 observed utilities.
             candidates: (c, d) float64.
             reference: (m,) utilities, used for m > 1; inferred from Y if None.
-            seed: of the Sobol sequence.
+            seed: of everything drawn; the result is a pure function of the arguments.
         """
         import torch
         from botorch.optim import optimize_acqf_discrete
         from linear_operator.utils.warnings import NumericalWarning
 
         q = min(q, len(candidates))
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+            torch.manual_seed(seed)  # pruning the baseline draws from the global generator
             # jitter on a nearly singular covariance is routine; the other one concerns torch's own developers
             warnings.filterwarnings("ignore", category=NumericalWarning)
             warnings.filterwarnings("ignore", "Sparse invariant checks", UserWarning)
             if Y.shape[1] == 1:
                 shortlist, function = self._single(model, Y, candidates, q, seed)
             else:
-                shortlist, function = self._several(model, Y, candidates, q, (reference, seed))
-            chosen, values = optimize_acqf_discrete(function, q, candidates[shortlist], max_batch_size=256)
-            rows = _rows_of(chosen, candidates, shortlist)
+                shortlist, function = self._several(model, Y, candidates, q, reference, seed)
+            points, values = optimize_acqf_discrete(function, q, candidates[shortlist], max_batch_size=256)
+            rows = _rows_of(points, candidates, shortlist)
             posterior = model.posterior(candidates[rows])
-        return Choice(
-            tuple(rows),
-            tuple(map(tuple, posterior.mean.tolist())),
-            tuple(map(tuple, posterior.variance.sqrt().tolist())),
-            tuple(values.reshape(-1).tolist()),
-        )
+        mean, sd = (tuple(map(tuple, t.tolist())) for t in (posterior.mean, posterior.variance.sqrt()))
+        return Choice(tuple(rows), mean, sd, tuple(values.reshape(-1).tolist()))
 
     def _single(
         self, model: "SingleTaskGP", Y: "Tensor", candidates: "Tensor", q: int, seed: int
@@ -107,26 +104,36 @@ class Acquisition(Component):
         Y: "Tensor",
         candidates: "Tensor",
         q: int,
-        fixed: "tuple[Tensor | None, int]",
+        reference: "Tensor | None",
+        seed: int,
     ) -> "tuple[list[int], AcquisitionFunction]":
         import torch
-        from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+        from botorch.acquisition.multi_objective.logei import (
+            qLogExpectedHypervolumeImprovement,
+            qLogNoisyExpectedHypervolumeImprovement,
+        )
         from botorch.sampling import SobolQMCNormalSampler
+        from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
         from botorch.utils.multi_objective.hypervolume import infer_reference_point
         from botorch.utils.multi_objective.pareto import is_non_dominated
 
-        reference, seed = fixed
         if reference is None:
             reference = infer_reference_point(Y[is_non_dominated(Y)])
+        draws = torch.Size([self.samples])
+        quick = qLogExpectedHypervolumeImprovement(
+            model,
+            reference,
+            FastNondominatedPartitioning(reference, Y),
+            sampler=SobolQMCNormalSampler(draws, seed=seed),
+        )
         function = qLogNoisyExpectedHypervolumeImprovement(
             model,
             reference,
             model.input_transform.untransform(model.train_inputs[0][0]),
-            sampler=SobolQMCNormalSampler(torch.Size([self.samples]), seed=seed),
+            sampler=SobolQMCNormalSampler(draws, seed=seed),
             prune_baseline=True,
         )
-        scores = torch.cat([function(part.unsqueeze(1)) for part in torch.split(candidates, 256)])
-        return _highest(scores, max(q, self.screen)), function
+        return _highest(quick(candidates.unsqueeze(1)), max(q, self.screen)), function
 
 
 def _highest(scores: "Tensor", count: int) -> list[int]:

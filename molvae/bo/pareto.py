@@ -17,14 +17,30 @@ def fronts(Y: Matrix) -> npt.NDArray[np.int64]:
     Returns:
         (n,) int64, from 1.
     """
-    numbers = np.zeros(len(Y), dtype=np.int64)
-    over = _dominates(Y)
-    left = np.ones(len(Y), dtype=bool)
-    while left.any():
-        front = left & ~over[left].any(0)
-        numbers[front] = numbers.max() + 1
-        left &= ~front
-    return numbers
+    rows, where = np.unique(-Y, axis=0, return_inverse=True)  # sorted: whoever dominates a row stands before it
+    columns = np.ascontiguousarray(rows.T)
+    depth = np.zeros(len(rows), dtype=np.int64)
+    for k in range(len(rows)):
+        over = np.all(columns[:, :k] <= columns[:, k, None], axis=0)
+        depth[k] = 1 + depth[:k][over].max(initial=0)
+    return depth[where.reshape(-1)]
+
+
+def ranking(Y: Matrix) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Front and rank of each row, both (n,) from 1.
+
+    Ranks go by front, and within a front by the mean over the objectives of the share of rows that the row is at
+    least as good as: that depends neither on units nor on outliers, and all-round rows come before one-sided ones.
+    What is still equal keeps its order.
+
+    Args:
+        Y: (n, m) utilities.
+    """
+    front = fronts(Y)
+    share = np.sum([np.searchsorted(np.sort(column), column, side="right") for column in Y.T], axis=0)
+    rank = np.empty(len(Y), dtype=np.int64)
+    rank[np.lexsort((-share, front))] = np.arange(1, len(Y) + 1)
+    return front, rank
 
 
 def hypervolume(Y: Matrix, reference: Matrix) -> float:
@@ -67,7 +83,5 @@ def reference_below(Y: Matrix) -> npt.NDArray[np.float64]:
 def _dominates(Y: Matrix) -> npt.NDArray[np.bool_]:
     """(n, n): whether row i is at least as good as row j in everything, and better in something."""
     rows, columns = Y[:, None], Y[None]
-    over: npt.NDArray[np.bool_] = np.logical_and(
-        np.all(rows >= columns, axis=-1), np.any(rows > columns, axis=-1)
-    )
+    over: npt.NDArray[np.bool_] = np.logical_and(np.all(rows >= columns, axis=-1), np.any(rows > columns, axis=-1))
     return over

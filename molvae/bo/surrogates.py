@@ -29,12 +29,13 @@ class ExactGP(Component):
     bound: float = Field(default=3.0, gt=0)
     iterations: int = Field(default=50, ge=1)
 
-    def __call__(self, X: "Tensor", Y: "Tensor") -> "SingleTaskGP":
+    def __call__(self, X: "Tensor", Y: "Tensor", seed: int = 0) -> "SingleTaskGP":
         """Fit by maximum a posteriori (L-BFGS-B).
 
         Args:
             X: (n, d) float64, latents of the observed molecules.
             Y: (n, m) float64, utilities.
+            seed: of the starting points of retries.
 
         Raises:
             CampaignError: the fit failed, BoTorch's own retries from other starting points included.
@@ -48,7 +49,8 @@ class ExactGP(Component):
         from linear_operator.utils.errors import NanError, NotPSDError
 
         bounds = torch.tensor([[-self.bound], [self.bound]], dtype=X.dtype).expand(2, X.shape[-1])
-        with warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            torch.manual_seed(seed)
             # latents do not span the unit cube exactly (harmless: the kernel is stationary), constant
             # outcomes cannot be standardised, and an optimiser that stops early is tried again by BoTorch
             warnings.filterwarnings("ignore", r"Data \(.*\) is not", InputDataWarning)

@@ -62,10 +62,8 @@ def _choose(
     Z = torch.tensor(np.stack([candidate.z for candidate in candidates]), dtype=torch.float64)
     given = given_reference(recipe)
     reference = None if given is None else torch.from_numpy(given)
-    with torch.random.fork_rng(devices=[]):  # BoTorch's retries draw from the global generator
-        torch.manual_seed(seeds[0])
-        model = recipe.surrogate(X, Y)
-        choice = recipe.acquisition(model, Y, Z, q, reference, seeds[1])
+    model = recipe.surrogate(X, Y, seeds[0])
+    choice = recipe.acquisition(model, Y, Z, q, reference, seeds[1])
     first = len(state.records) + 1
     rows = zip(choice.indices, choice.mean, choice.sd, choice.acquisition, strict=True)
     return tuple(

@@ -14,12 +14,16 @@ from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
 from molvae.campaign.store import Round, Store
+from molvae.chem.tables import read_rows
 from molvae.config import parse_recipe, read_recipe
-from molvae.errors import CampaignError, FolderError
+from molvae.errors import CampaignError, FolderError, ModelError
 from molvae.folders import claim, only_writer
+from molvae.vae.known import KnownMolecules
 
 if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
     import pandas as pd
+
+    from molvae.campaign.export import Facts
 
 log = logging.getLogger("molvae")
 
@@ -185,10 +189,24 @@ class Campaign:
 
     def table(self) -> "pd.DataFrame":
         """One row a molecule, SMILES first; `molvae.campaign.export` says what the columns mean."""
-        from molvae.campaign import export
+        from molvae.campaign.export import table
 
-        store = Store.read(self.out)
-        return export.table(store.state(), self.recipe, self._facts(store))
+        return table(self.state(), self.recipe, self.facts())
+
+    def export(self, path: str | Path) -> int:
+        """Write the table in the format of the path's ending, ``columns.json`` beside it; the number of rows."""
+        from molvae.campaign.export import export
+
+        return export(self.state(), self.recipe, self.facts(), path)
+
+    def facts(self) -> "Facts":
+        """What tables tell beyond recipe and records; the model is loaded to know what it was trained on."""
+        from molvae.campaign.export import Facts
+
+        fingerprint = Store.read(self.out).facts().get("model")
+        path = self.recipe.reference
+        reference = None if path is None else [row.text for row in read_rows(path)]
+        return Facts(fingerprint, reference, self._known(fingerprint))
 
     def _next(self, store: Store) -> tuple[Proposal, ...]:
         """Pending proposals, else those of a new round, which is in the store before they are returned."""
@@ -210,6 +228,15 @@ class Campaign:
         store.note(stopped=reason)
         log.info("stopped: %s", reason)
         return ()
+
+    def _known(self, fingerprint: str | None) -> KnownMolecules | None:
+        try:
+            if self.space.fingerprint == fingerprint:
+                return self.space.known
+            log.warning("the model %s has changed since; training molecules are not told apart", self.recipe.model)
+        except ModelError as error:
+            log.warning("training molecules are not told apart: %s", error)
+        return None
 
     def _event(self, state: State, made: Round) -> Event:
         return Event(

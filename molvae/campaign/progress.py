@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from molvae.bo.pareto import fronts, hypervolume, reference_below
+from molvae.bo.pareto import hypervolume, ranking, reference_below
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.state import Failed, Record, State
 from molvae.errors import CampaignError
@@ -53,11 +53,11 @@ def best(state: State, recipe: CampaignRecipe) -> tuple[str, float] | None:
 
 
 def ranked(state: State, recipe: CampaignRecipe, rng: np.random.Generator | None = None) -> list[Record]:
-    """Observed records, best first: by utility, or by Pareto front and within it by chance (else by call)."""
+    """Observed records, best first, as tables rank them; with ``rng``, in chance order within a Pareto front."""
     Y = utilities(state, recipe)
-    ties = np.arange(len(Y)) if rng is None else rng.permutation(len(Y))
-    keys = -Y[:, 0] if Y.shape[1] == 1 else fronts(Y)
-    return [state.observed[k] for k in np.lexsort((ties, keys))]
+    front, rank = ranking(Y)
+    ties = rank if rng is None or Y.shape[1] == 1 else rng.permutation(len(Y))
+    return [state.observed[k] for k in np.lexsort((ties, front))]
 
 
 def reason_to_stop(state: State, recipe: CampaignRecipe) -> str | None:
@@ -79,7 +79,7 @@ def reason_to_stop(state: State, recipe: CampaignRecipe) -> str | None:
     if budget.target is not None and scores and scores[-1] >= recipe.objectives[0].utility(budget.target):
         return f"target {budget.target:g} reached"
     if budget.plateau is not None and _rounds_without_gain(scores) >= budget.plateau:
-        return f"plateau: nothing better in {budget.plateau} rounds"
+        return f"plateau: nothing better in {budget.plateau} {'round' if budget.plateau == 1 else 'rounds'}"
     if len(state.records) >= budget.evaluations:
         return f"budget of {budget.evaluations} evaluations used"
     return None

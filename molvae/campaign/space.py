@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from molvae.vae.known import KnownMolecules
+
 if TYPE_CHECKING:  # the protocol is also for those who never load torch
     from molvae.vae.model import SmilesVAE
 
@@ -23,6 +25,10 @@ class Space(Protocol):
     @property
     def fingerprint(self) -> str:
         """Tells one set of weights from another."""
+
+    @property
+    def known(self) -> KnownMolecules | None:
+        """What the model was trained on, where that was recorded."""
 
     def knows(self, smiles: str) -> bool:
         """Whether `encode` takes this text."""
@@ -60,13 +66,18 @@ class LatentSpace:
         """Hash of the weights."""
         return self.model.fingerprint
 
+    @property
+    def known(self) -> KnownMolecules | None:
+        """What the model was trained on, where that was recorded."""
+        return self.model.known
+
     def knows(self, smiles: str) -> bool:
-        """Whether the vocabulary has all characters."""
-        return bool(smiles) and set(smiles) <= set(self.model.vocab.characters)
+        """Whether the vocabulary has all characters, and the model reads texts of this length."""
+        return self.model.reads(smiles)
 
     def encode(self, smiles: Sequence[str]) -> Points:
         """Posterior means, (n, latent)."""
-        return np.asarray(self.model.encode(smiles).mean.numpy(), dtype=np.float32)
+        return np.asarray(self.model.encode_texts(smiles).mean.numpy(), dtype=np.float32)
 
     def decode(self, z: Points) -> list[str]:
         """Greedy decoding."""

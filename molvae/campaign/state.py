@@ -104,7 +104,7 @@ class State:
     def values(self) -> npt.NDArray[np.float64]:
         """Raw objective values of ``observed``: (n, objectives) float64."""
         rows = [r.outcome.values for r in self.records if isinstance(r.outcome, Observed)]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0)
 
 
 def fold(proposals: Iterable[Proposal], outcomes: Mapping[int, Outcome]) -> State:

@@ -1,6 +1,7 @@
 """The record of a campaign: a SQLite file, one transaction a step. The only thing that changes."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import (
+    URL,
     Column,
     Connection,
     Engine,
@@ -31,6 +33,7 @@ from sqlalchemy.pool import NullPool
 
 from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State, fold
 from molvae.errors import CampaignError
+from molvae.folders import atomic_path
 
 FILE = "campaign.sqlite"
 FORMAT = "1"
@@ -98,13 +101,12 @@ class Store:
             CampaignError: the file cannot be written, is damaged, or is something else.
         """
         path = Path(folder) / FILE
-        engine = create_engine(f"sqlite:///{path}")
-        event.listen(engine, "connect", _durable)
-        store = cls(path, engine)
-        with store._writing() as connection:
-            if not connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar():
+        if not path.exists():  # readers may come any time, so the file appears with its tables in it
+            with atomic_path(path) as partial, cls(partial, _engine(partial)) as store, store._writing() as connection:
                 _tables.create_all(connection)
                 connection.execute(insert(_meta), {"key": "format", "value": FORMAT})
+        store = cls(path, _engine(path))
+        with store._writing() as connection:
             check = connection.execute(text("PRAGMA quick_check")).scalar()
         if check != "ok":
             raise CampaignError(f"{path} is damaged: {check}")
@@ -121,8 +123,11 @@ class Store:
         path = Path(folder) / FILE
         if not path.is_file():
             raise CampaignError(f"there is no campaign in {folder}: it has no {FILE}")
-        quoted = str(path.resolve()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        store = cls(path, create_engine(f"sqlite:///file:{quoted}?mode=ro&uri=true", poolclass=NullPool))
+        query = {"mode": "ro", "uri": "true"}
+        if not os.access(path.parent, os.W_OK) and not path.with_name(f"{FILE}-wal").exists():
+            query["immutable"] = "1"  # a reader, too, would make files beside the database
+        url = URL.create("sqlite", database=path.resolve().as_uri(), query=query)
+        store = cls(path, create_engine(url, poolclass=NullPool))
         store._check_format()
         return store
 
@@ -199,6 +204,12 @@ class Store:
                 yield connection
         except (SQLAlchemyError, ValueError, TypeError) as error:
             raise CampaignError(f"{self.path} cannot be read: {_cause(error)}") from error
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _durable)
+    return engine
 
 
 def _durable(connection: Any, _: Any) -> None:

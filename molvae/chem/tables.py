@@ -19,6 +19,8 @@ from molvae.errors import DataError, InvalidSmiles, UsageError, shorten
 from molvae.folders import atomic_path
 
 if TYPE_CHECKING:  # pandas and pyarrow wait inside the functions that need them: worker processes load this module
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 log = logging.getLogger("molvae")
@@ -93,6 +95,44 @@ def read_table(path: str | Path, column: str | None = None) -> "pd.DataFrame":
         frame = frame.rename(columns={"SMILES": "SMILES (file)"}).rename(columns={name: "SMILES"})
     frame["SMILES"] = frame["SMILES"].fillna("").astype(str).str.strip()
     return _smiles_first(frame, path)
+
+
+def read_columns(path: str | Path, names: Sequence[str]) -> "npt.NDArray[np.float32]":
+    """The named columns of a .csv, .tsv or .parquet table as float32 numbers, ``(rows, len(names))``.
+
+    Raises:
+        DataError: the file is missing, damaged or empty, lacks one of the columns, or holds something else than
+            finite numbers in them.
+    """
+    import numpy as np
+    import pandas as pd
+
+    path = Path(path)
+    ending = _ending(path)
+    try:
+        if ending == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, sep="\t" if ending == ".tsv" else ",")
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except (*_DAMAGE, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} lacks {len(missing)} of the {len(names)} columns {names[0]} … {names[-1]}, the first is "
+            f"{missing[0]!r}; its columns are {', '.join(map(str, frame.columns[:8]))}"
+        )
+    try:
+        values = frame[list(names)].to_numpy(dtype=np.float32)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: the columns {names[0]} … {names[-1]} hold something else than numbers: {error}"
+        ) from None
+    if not len(values) or not np.isfinite(values).all():
+        raise DataError(f"{path} has " + ("no rows" if not len(values) else "a missing or infinite number in a row"))
+    return values
 
 
 def write_table(frame: "pd.DataFrame", path: str | Path) -> int:

@@ -29,6 +29,8 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The commit of the source tree, ``-dirty`` where it was changed; "unknown" outside a checkout."""
+    if not (Path(__file__).parents[2] / ".git").exists():  # installed; the repository around it would be another
+        return "unknown"
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
@@ -40,7 +42,7 @@ def commit() -> str:
 def card_text(facts: Mapping[str, Any]) -> str:
     """The model card in Markdown, every figure from ``facts``."""
     data, machine = facts.get("data", {}), facts.get("hardware", {})
-    counts = data.get("counts", {})
+    counts = data.get("counts") or {}
     lines = [
         f"# {facts.get('name', 'model')}",
         "",
@@ -51,7 +53,7 @@ def card_text(facts: Mapping[str, Any]) -> str:
         f"| training molecules | {counts.get('train', 'unknown')} |",
         f"| validation molecules | {counts.get('valid', 'unknown')} |",
         f"| prepared corpus (SHA-256 of its manifest) | `{data.get('digest', 'unknown')}` |",
-        *(f"| source `{name}` (SHA-256) | `{digest}` |" for name, digest in data.get("source", {}).items()),
+        *(f"| source `{name}` (SHA-256) | `{digest}` |" for name, digest in (data.get("source") or {}).items()),
         f"| commit | `{facts.get('commit', 'unknown')}` |",
         f"| device | {machine.get('device', 'unknown')}, {machine.get('precision', 'unknown')} |",
         f"| platform | {machine.get('platform', 'unknown')} |",

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from molvae.config import nearest, parse_recipe
-from molvae.errors import FolderError, ModelError, RecipeError
-from molvae.folders import MANIFEST, atomic_path, seal, unseal, write_atomic, write_json
+from molvae.errors import DataError, FolderError, ModelError, RecipeError
+from molvae.folders import MANIFEST, seal, unseal, write_atomic, write_json
 from molvae.vae.card import card_text
 from molvae.vae.known import KnownMolecules
 from molvae.vae.model import SmilesVAE
@@ -49,8 +49,8 @@ def save_model(folder: str | Path, vae: SmilesVAE, facts: Mapping[str, Any]) -> 
     write_json(folder / "vocab.json", {"characters": vae.vocab.characters})
     known = torch.from_numpy(vae.known.hashes) if vae.known is not None else torch.zeros(0, dtype=torch.int64)
     for name, tensors in (("weights", vae.net.state_dict()), ("known", {"hashes": known})):
-        with atomic_path(folder / f"{name}.safetensors") as partial:
-            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
+        content = save({key: value.cpu().contiguous() for key, value in tensors.items()})
+        write_atomic(folder / f"{name}.safetensors", content)
     write_atomic(folder / "card.md", card_text(facts))
     seal(folder, FILES, kind="smiles-vae", format=FORMAT)
 
@@ -68,12 +68,13 @@ def load_model(model: str | Path, device: str = "cpu") -> SmilesVAE:
         vocab = Vocab(json.loads((folder / "vocab.json").read_text(encoding="utf-8"))["characters"])
         net = Net(settings, len(vocab))
         net.load_state_dict(load_file(folder / "weights.safetensors"))
-        hashes = load_file(folder / "known.safetensors")["hashes"].numpy()
-    except (KeyError, ValueError, RuntimeError, SafetensorError, RecipeError) as error:
+        hashes = load_file(folder / "known.safetensors")["hashes"].numpy().copy()
+        longest = int(description["longest"])
+    except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError, DataError, RecipeError) as error:
         raise ModelError(f"{folder} does not fit together: {error}") from error
     known = KnownMolecules(hashes) if len(hashes) else None
     fingerprint = str(manifest["files"]["weights.safetensors"]["sha256"])[:16]
-    return SmilesVAE(net.to(device), vocab, int(description["longest"]), fingerprint, known)
+    return SmilesVAE(net.to(device), vocab, longest, fingerprint, known)
 
 
 def model_facts(model: str | Path) -> dict[str, Any]:

@@ -41,9 +41,11 @@ class Corpus:
             raise DataError(f"{error}; `molvae data prepare INPUT -o {folder}` makes one") from error
         if manifest.get("kind") != "corpus":
             raise DataError(f"{folder} is not a prepared corpus; `molvae data prepare INPUT -o DIR` makes one")
-        parts = [tuple((folder / f"{part}.smi").read_text().split()) for part in ("train", "valid", "test")]
+        train, valid, test = (
+            tuple((folder / f"{part}.smi").read_text().split()) for part in ("train", "valid", "test")
+        )
         vocab = Vocab(json.loads((folder / "vocab.json").read_text(encoding="utf-8"))["characters"])
-        return cls(folder, vocab, *parts, manifest=manifest, digest=sha256(folder / MANIFEST))
+        return cls(folder, vocab, train, valid, test, manifest, digest=sha256(folder / MANIFEST))
 
 
 class LengthBatches:
@@ -59,7 +61,7 @@ class LengthBatches:
 
     def __init__(self, texts: tuple[str, ...], vocab: Vocab, batch: int) -> None:
         if not texts:
-            raise DataError("there is no molecule to train on")
+            raise DataError("there are no molecules")
         lengths = np.array([len(text) for text in texts])
         self.batch = batch
         self.groups: list[Tokens] = [

@@ -85,31 +85,23 @@ def available() -> tuple[Dataset, ...]:
     places = (package / "datasets.toml", package.parent / "data" / "datasets.toml")
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        raise DataError(
-            f"the list of datasets is missing: neither {places[0]} nor {places[1]} exists; install again"
-        )
+        raise DataError(f"the list of datasets is missing: neither {places[0]} nor {places[1]} exists; install again")
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     return tuple(parse_recipe({"name": name, **table}, Dataset, str(path)) for name, table in tables.items())
 
 
-def fetch(
-    name: str, out: str | Path, from_files: Iterable[str | Path] = (), progress: Progress | None = None
-) -> Path:
-    """Bring a dataset into the folder ``out``, one ``.smi`` file a part, its manifest last.
+def fetch(name: str, out: str | Path, from_files: Iterable[str | Path] = (), progress: Progress | None = None) -> Path:
+    """Bring a dataset into the folder ``out`` and return that; one ``.smi`` file a part, its manifest last.
 
-    What is there already is kept; an interrupted download goes on where it stopped. The manifest says where
-    each part came from, whether it was compared with a published checksum, and which parts are missing.
+    What is there already is kept; an interrupted download goes on where it stopped. The manifest says where each part
+    came from, whether it was compared with a published checksum, and which parts are missing.
 
     Args:
         name: of a dataset in `available`.
         out: the folder to make or complete.
-        from_files: files or folders at hand, plain or ``.gz``, instead of a download: each part is found by
-            its checksum where that is known, else by its name in the file's name. Parts not among them
-            are left out, but the first must be there.
+        from_files: files or folders at hand, plain or ``.gz``, instead of a download: each part is found by its
+            checksum where that is known, else by its name in the file's name. The first part must be among them.
         progress: see `Progress`.
-
-    Returns:
-        ``out``.
 
     Raises:
         UsageError: no such dataset.
@@ -247,9 +239,7 @@ def _continue(url: str, partial: Path, report: Callable[[int, int | None], objec
         raise _NetworkError("the server has no such range; from the beginning again") from error
     with response:
         start = have if response.status == 206 else 0
-        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(
-            f"bytes {have}-"
-        ):
+        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             partial.unlink()
             raise _NetworkError("the server sent another range than asked for; from the beginning again")
         length = response.headers.get("Content-Length")
@@ -259,9 +249,7 @@ def _continue(url: str, partial: Path, report: Callable[[int, int | None], objec
         raise _NetworkError(f"the connection ended after {done} of {total} bytes")
 
 
-def _append(
-    response: http.client.HTTPResponse, partial: Path, start: int, report: Callable[[int], object]
-) -> int:
+def _append(response: http.client.HTTPResponse, partial: Path, start: int, report: Callable[[int], object]) -> int:
     """Write the body at ``start``, each block as it comes, so a cut connection or a kill loses little.
 
     Returns:
@@ -281,9 +269,7 @@ def _append(
     return done
 
 
-def _match(
-    dataset: Dataset, from_files: Iterable[str | Path], out: Path, had: Mapping[str, Any]
-) -> dict[str, Path]:
+def _match(dataset: Dataset, from_files: Iterable[str | Path], out: Path, had: Mapping[str, Any]) -> dict[str, Path]:
     """Which file at hand is which part."""
     found: dict[str, Path] = {}
     for path, named in _listed(from_files):
@@ -291,23 +277,17 @@ def _match(
         part = _part_of(dataset, path, digest)
         if part is None and named:
             names = ", ".join(part.name for part in dataset.parts)
-            raise DataError(
-                f"{path} is none of the parts of {dataset.name}: its name should have one of {names}"
-            )
+            raise DataError(f"{path} is none of the parts of {dataset.name}: its name should have one of {names}")
         if part is None:
             continue
         if part.name in found:
-            raise DataError(
-                f"{found[part.name]} and {path} both stand for the part {part.name!r}; give one of them"
-            )
+            raise DataError(f"{found[part.name]} and {path} both stand for the part {part.name!r}; give one of them")
         if part.name in had and sha256(out / part.file) != digest:
             raise FolderError(f"{out} has another {part.file} than {path} already; take another folder")
         found[part.name] = path
     first = dataset.parts[0].name
     if from_files and first not in found and first not in had:
-        raise DataError(
-            f"the part {first!r} of {dataset.name} is not among the files at hand; it cannot be missing"
-        )
+        raise DataError(f"the part {first!r} of {dataset.name} is not among the files at hand; it cannot be missing")
     return found
 
 
@@ -332,9 +312,7 @@ def _listed(from_files: Iterable[str | Path]) -> Iterator[tuple[Path, bool]]:
     for item in from_files:
         path = Path(item)
         if path.is_dir():
-            yield from (
-                (file, False) for file in sorted(path.iterdir()) if file.name.lower().endswith(_ENDINGS)
-            )
+            yield from ((file, False) for file in sorted(path.iterdir()) if file.name.lower().endswith(_ENDINGS))
         elif path.is_file():
             yield path, True
         else:

@@ -31,7 +31,7 @@ def generate(
     Returns:
         ``(batch, longest)`` int64; END fills what follows the end.
     """
-    parts = [_generate(decoder, part, longest, temperature, generator) for part in z.split(CHUNK)]
+    parts = [_generate(decoder, part, longest, temperature, generator) for part in torch.split(z, CHUNK)]
     return torch.cat(parts) if parts else torch.zeros(0, longest, dtype=torch.long, device=z.device)
 
 
@@ -60,5 +60,4 @@ def _generate(
 
 def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Gumbel noise: the arg-max of logits plus it is a draw from their softmax."""
-    uniform = torch.rand(like.shape, generator=generator).clamp_min(1e-20)
-    return -torch.log(-torch.log(uniform).clamp_min(1e-20)).to(like.device)
+    return -torch.empty(like.shape).exponential_(generator=generator).log().to(like.device)

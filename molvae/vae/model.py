@@ -1,5 +1,6 @@
 """SmilesVAE: encoder ∘ posterior ∘ decoder, between strings and vectors."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ import torch
 from torch import Tensor
 
 from molvae.chem.molecule import Molecule
-from molvae.errors import SmilesError
+from molvae.errors import SmilesError, UsageError
 from molvae.vae.generate import generate
 from molvae.vae.known import KnownMolecules
 from molvae.vae.nets import Net, gaussian_kl
 from molvae.vae.vocab import Vocab
 
 ENCODE_BATCH = 1024
+COLDEST = 1e-3
+"""Lowest temperature: below it the noise drowns in the rounding of float32."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,16 @@ class SmilesVAE:
             z: ``(batch, latent)``.
             temperature: None for the likeliest characters; else they are drawn, 1 being the model's own odds.
             seed: of those draws.
+
+        Raises:
+            UsageError: ``z`` has another shape, or the temperature is not a positive number.
         """
-        generator = torch.Generator().manual_seed(seed)
+        if temperature is not None and not COLDEST <= temperature < math.inf:
+            raise UsageError(f"a temperature is at least {COLDEST}, or absent for the likeliest; it is {temperature}")
         z = torch.as_tensor(z, dtype=torch.float32).to(self.device)
+        if z.dim() != 2 or z.shape[1] != self.latent:
+            raise UsageError(f"latent points come as (n, {self.latent}) for this model; these are {tuple(z.shape)}")
+        generator = torch.Generator().manual_seed(seed)
         ids = generate(self.net.decoder, z, self.longest, temperature, generator)
         return [self.vocab.decode(row) for row in ids.cpu().tolist()]
 
@@ -109,6 +119,18 @@ class SmilesVAE:
         """Strings decoded from ``n`` points of the prior N(0, I)."""
         z = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(seed))
         return self.decode(z, temperature, seed + 1)
+
+    def check(self, text: str) -> None:
+        """Raise, as `encode_texts` would, if the model cannot read this string."""
+        self._tokens(text)
+
+    def reads(self, text: str) -> bool:
+        """Whether the model can encode this string."""
+        try:
+            self._tokens(text)
+        except SmilesError:
+            return False
+        return True
 
     def _tokens(self, text: str) -> list[int]:
         if not text:

@@ -96,15 +96,13 @@ def prepare(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Clean, split and write a corpus folder, its manifest last; the same call again returns at once.
+    """Clean, split and write a corpus folder, its manifest last; the same call again returns the manifest at once.
 
-    The folder holds ``train.smi``, ``valid.smi`` and ``test.smi`` (canonical SMILES, one a line),
-    ``vocab.json`` (the characters of all three) and ``rejects.csv`` (line, text, reason, file). The result
-    depends on the source, the settings and the version of RDKit alone, not on the number of workers.
-
-    A molecule that occurs twice is kept once: its first row; where the source has parts, in the test part
-    before the validation part before the train part, so that nothing of the test part is trained on. Memory
-    grows by about 0.5 kB a molecule.
+    The folder holds ``train.smi``, ``valid.smi`` and ``test.smi`` (canonical SMILES, one a line), ``vocab.json`` (the
+    characters of all three) and ``rejects.csv`` (line, text, reason, file). The result depends on the source, the
+    settings and RDKit's version alone, not on the number of workers. A molecule that occurs twice is kept once: its
+    first row; where the source has parts, in the test part before the validation part before the train part, so
+    that nothing of the test part is trained on. Memory grows by about 0.5 kB a molecule.
 
     Args:
         source: a file for `molvae.chem.tables.read_rows`, or a folder that `molvae.vae.datasets.fetch` made.
@@ -112,9 +110,6 @@ def prepare(
         settings: see `PrepareSettings`.
         progress: called with the rows done and the rows there are.
         workers: processes; by default one for each core.
-
-    Returns:
-        The manifest: kind, source, split, seed, counts, longest, rdkit, settings, files.
 
     Raises:
         DataError: a source that cannot be read, or from which no training molecule is left.
@@ -145,9 +140,7 @@ def clean(row: Row, settings: PrepareSettings) -> Accepted | Rejected:
         if "." in molecule.smiles:
             if not settings.keep_largest_fragment:
                 fragments = molecule.smiles.count(".") + 1
-                return Rejected(
-                    row, f"{fragments} fragments, a salt or mixture; keep_largest_fragment keeps one"
-                )
+                return Rejected(row, f"{fragments} fragments, a salt or mixture; keep_largest_fragment keeps one")
             molecule = molecule.largest_fragment()
     except InvalidSmiles as error:
         place = "" if error.position is None else f" at character {error.position + 1}"
@@ -195,18 +188,14 @@ def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], Pr
     """The files to read, in the order in which their molecules win; the settings with their split decided."""
     if not source.is_dir():
         if settings.split == "given":
-            raise UsageError(
-                f"split 'given' needs a source in parts; {source} is one file, take random or scaffold"
-            )
+            raise UsageError(f"split 'given' needs a source in parts; {source} is one file, take random or scaffold")
         next(read_rows(source, settings.column))
         sources = [_Source("", source, sha256(source))]
         return sources, settings.model_copy(update={"split": settings.split or "random"})
     manifest = unseal(source)
     if manifest.get("kind") != "dataset":
         what = manifest.get("kind", "something else")
-        raise DataError(
-            f"{source} is no fetched dataset but {what}; name a file, or a folder that fetch made"
-        )
+        raise DataError(f"{source} is no fetched dataset but {what}; name a file, or a folder that fetch made")
     files = {part: source / entry["file"] for part, entry in manifest["parts"].items()}
     if len(files) == 1:
         return _resolve(next(iter(files.values())), settings)
@@ -225,20 +214,14 @@ def _finished(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
     changed = differing_keys({key: manifest[key] for key in asked}, asked)
     if changed:
         lines = "".join(f"\n  {line}" for line in changed)
-        raise FolderError(
-            f"{out} was made otherwise (old → new):{lines}\ntake another folder, or delete this one"
-        )
+        raise FolderError(f"{out} was made otherwise (old → new):{lines}\ntake another folder, or delete this one")
     return manifest
 
 
 def _fill(
     sources: Sequence[_Source], out: Path, settings: PrepareSettings, progress: Progress | None, workers: int
 ) -> dict[str, Any]:
-    """Write every file but the manifest.
-
-    Returns:
-        The counts and the longest length, for the manifest.
-    """
+    """Write every file but the manifest; give its counts and the longest length."""
     total = sum(1 for item in sources for _ in read_rows(item.path, settings.column))
     groups: dict[str, str] = {}
     done = rejected = 0
@@ -298,9 +281,7 @@ def _share(share: float | int, molecules: int) -> int:
     return share if isinstance(share, int) else round(share * molecules)
 
 
-def _cleaned(
-    rows: Iterator[Row], settings: PrepareSettings, workers: int
-) -> Iterator[list[Accepted | Rejected]]:
+def _cleaned(rows: Iterator[Row], settings: PrepareSettings, workers: int) -> Iterator[list[Accepted | Rejected]]:
     """Cleaned chunks in the order of the rows; few are under way at a time, so memory stays bounded."""
     chunks = iter(lambda: list(itertools.islice(rows, CHUNK)), [])
     first = list(itertools.islice(chunks, SMALL + 1))

@@ -27,7 +27,7 @@ class EvaluateSettings(Component):
     """When and on how much the training is evaluated."""
 
     every: int = Field(1000, ge=1, description="steps")
-    molecules: int = Field(1000, ge=1, description="of the validation part, and as many prior samples")
+    molecules: int = Field(1000, ge=2, description="of the validation part, and as many prior samples")
 
 
 class HardwareSettings(Component):
@@ -37,7 +37,7 @@ class HardwareSettings(Component):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     devices: int = Field(1, ge=1, description="on each node")
     nodes: int = Field(1, ge=1)
-    strategy: str = Field("auto", description="of Lightning Fabric; 'ddp' for several devices")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="of Lightning Fabric; 'ddp' for several devices")
 
 
 class TrainRecipe(Component):

@@ -6,9 +6,6 @@ was killed ends with the same bits as one that was not (same machine, same numbe
 """
 
 import contextlib
-import csv
-import importlib.util
-import io
 import logging
 import math
 import signal
@@ -22,18 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from molvae.config import as_table
-from molvae.errors import TrainingError
-from molvae.folders import claim, only_writer, write_atomic
+from molvae.errors import DataError, TrainingError
+from molvae.folders import claim, only_writer
 from molvae.vae import card
 from molvae.vae.checkpoint import save_model
 from molvae.vae.corpus import Corpus, LengthBatches
 from molvae.vae.known import KnownMolecules
 from molvae.vae.metrics import evaluate
+from molvae.vae.metrics_table import MetricsTable
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets import Net
-from molvae.vae.recipe import HardwareSettings, TrainRecipe
+from molvae.vae.recipe import HardwareSettings, TrainRecipe, TrainSettings
 from molvae.vae.schedules import cosine
 from molvae.vae.training_state import Progress, load_state, save_state
 
@@ -42,7 +41,7 @@ log = logging.getLogger("molvae")
 COLLAPSE_AFTER = 0.2
 """Share of the training after which a latent space with no active unit, or under 0.1 nats of KL, is an error."""
 LONGER = 1.2
-"""A model writes strings up to this many times as long as the longest it was trained on."""
+"""A model writes strings up to this many times as long as the longest of its corpus."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +65,18 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
         RecipeError: ``out`` was begun with another recipe.
         FolderBusy: another process trains there.
         TrainingError: the loss is not finite, or the posterior collapsed.
-        DataError: the corpus is not one.
+        DataError: the corpus is not one, or has nothing to validate on.
     """
     out = Path(out)
+    corpus = Corpus.load(recipe.corpus)
+    if len(corpus.valid) < 2:
+        raise DataError(f"{corpus.folder} has {len(corpus.valid)} validation molecules; prepare it with 2 or more")
     fabric = make_fabric(recipe.hardware)
     fabric.launch()
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
             claim(out, recipe)
-        corpus = Corpus.load(recipe.corpus)
         stop = stack.enter_context(_stop_signals())
         _run(recipe, out, fabric, corpus, stop, on_event or (lambda event: None))
     return out / "model"
@@ -89,13 +90,16 @@ def make_fabric(settings: HardwareSettings) -> Fabric:
     gpu = gpu and settings.device != "cpu"
     bf16 = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_avx512_bf16_supported()
     precision = settings.precision if settings.precision != "auto" else ("bf16-mixed" if bf16 else "32-true")
-    return Fabric(
-        accelerator="cuda" if gpu else "cpu",
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=settings.strategy,
-        precision=precision,
-    )
+    try:
+        return Fabric(
+            accelerator="cuda" if gpu else "cpu",
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=settings.strategy,
+            precision=precision,
+        )
+    except MisconfigurationException as error:
+        raise TrainingError(f"this machine does not fit the recipe's hardware: {error}") from error
 
 
 def _run(
@@ -120,7 +124,7 @@ def _run(
     )
     progress = load_state(out / "state.safetensors", plain, adam)
     net, optimizer = fabric.setup(plain, adam)
-    longest = math.ceil(LONGER * max(len(text) for text in corpus.train))
+    longest = math.ceil(LONGER * max(map(len, corpus.train + corpus.valid + corpus.test)))
     vae = SmilesVAE(plain, corpus.vocab, longest, known=KnownMolecules.of(corpus.train))
     facts = _facts(recipe, corpus, fabric)
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
@@ -150,16 +154,13 @@ def _run(
         step_nll, step_kl = nll.item(), kl.sum().item()
         progress = progress.after(step_nll, step_kl)
         progress = replace(progress, seconds=time.monotonic() - started)
-        if not math.isfinite(progress.nll + progress.kl):
-            raise TrainingError(
-                f"the training diverged at step {step + 1}: nll {step_nll:.4g}, kl {step_kl:.4g}; "
-                f"take a smaller train.learning_rate (it is {settings.learning_rate:g}) or train.clip, in a new --out"
-            )
+        _refuse_divergence(settings, progress.step, step_nll, step_kl)
         figures = None
         last = progress.step == steps
         if last or progress.step % recipe.evaluate.every == 0:
             if table is not None:
                 figures = _evaluate(recipe, vae, corpus, progress, {"beta": beta, "epoch": (step + 1) / per_epoch})
+                _refuse_divergence(settings, progress.step, figures["nll"], figures["kl"])
                 table.add(figures)
                 _refuse_collapse(figures, progress.step / steps)
                 save_model(out / "model", vae, {**facts, **_moment(progress, figures)})
@@ -171,7 +172,8 @@ def _run(
             save_state(out / "state.safetensors", plain, adam, progress)
             saved = time.monotonic()
         rate = progress.step * settings.batch * world / max(1e-9, progress.seconds)
-        on_event(TrainEvent(progress.step, steps, rate, step_nll, step_kl, figures))
+        if table is not None:
+            on_event(TrainEvent(progress.step, steps, rate, step_nll, step_kl, figures))
         if interrupted:
             raise KeyboardInterrupt
     if table is not None:
@@ -181,21 +183,28 @@ def _run(
 def _evaluate(
     recipe: TrainRecipe, vae: SmilesVAE, corpus: Corpus, progress: Progress, extra: dict[str, float]
 ) -> dict[str, float]:
-    texts = corpus.valid[: recipe.evaluate.molecules]
-    if not texts:
-        raise TrainingError(f"{corpus.folder} has no validation molecules; prepare it with a valid part")
     vae.net.eval()
-    figures = asdict(evaluate(vae, texts, recipe.evaluate.molecules, seed=recipe.seed))
+    figures = asdict(
+        evaluate(vae, corpus.valid[: recipe.evaluate.molecules], recipe.evaluate.molecules, seed=recipe.seed)
+    )
     means = {"train_nll": progress.nll / progress.batches, "train_kl": progress.kl / progress.batches}
     return {"step": progress.step, "seconds": round(progress.seconds, 1), **extra, **means, **figures}
+
+
+def _refuse_divergence(settings: TrainSettings, step: int, nll: float, kl: float) -> None:
+    if not math.isfinite(nll + kl):
+        raise TrainingError(
+            f"the training diverged at step {step}: nll {nll:.4g}, kl {kl:.4g}; take a smaller "
+            f"train.learning_rate (it is {settings.learning_rate:g}) or train.clip, in a new --out"
+        )
 
 
 def _refuse_collapse(figures: dict[str, float], share: float) -> None:
     if share >= COLLAPSE_AFTER and (figures["active_units"] == 0 or figures["kl"] < 0.1):
         raise TrainingError(
             f"the posterior collapsed: {figures['active_units']} active units and {figures['kl']:.3g} nats of KL at "
-            f"step {figures['step']}, so the latent space says nothing about the molecules; take a smaller train.beta.end "
-            f"(it is {figures['beta']:g} now), train.free_bits, or more epochs, in a new --out"
+            f"step {figures['step']}, so the latent space says nothing about the molecules; take a smaller "
+            f"train.beta.end (it is {figures['beta']:g} now), train.free_bits, or more epochs, in a new --out"
         )
 
 
@@ -215,44 +224,6 @@ def _moment(progress: Progress, figures: dict[str, float]) -> dict[str, Any]:
     names = ("nll", "kl", "active_units", "reconstruction", "validity_decoded", "validity_prior")
     metrics = {name: figures[name] for name in names}
     return {"step": progress.step, "seconds": progress.seconds, "metrics": metrics}
-
-
-class MetricsTable:
-    """``metrics.csv``: a row an evaluation, rewritten whole each time; and TensorBoard's log where it is installed.
-
-    Args:
-        out: the run's folder.
-        step: rows after it are of a start that was killed before it saved its state; they are dropped.
-    """
-
-    def __init__(self, out: Path, step: int) -> None:
-        self.path = out / "metrics.csv"
-        self.rows: list[dict[str, Any]] = []
-        if self.path.exists():
-            with open(self.path, newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        self.board = None
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(out / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
-
-    def add(self, row: dict[str, float]) -> None:
-        """Append a row."""
-        self.rows.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomic(self.path, text.getvalue())
-        if self.board is not None:
-            for name, value in row.items():
-                self.board.add_scalar(name, value, int(row["step"]))  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Flush what is open."""
-        if self.board is not None:
-            self.board.close()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from molvae.errors import TrainingError
-from molvae.folders import atomic_path
+from molvae.folders import write_atomic
 from molvae.vae.nets import Net
 
 
@@ -45,8 +45,7 @@ def save_state(path: Path, net: Net, optimizer: torch.optim.Optimizer, progress:
     for k, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{k}.{key}": value for key, value in moments.items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={"progress": json.dumps(asdict(progress))})
+    write_atomic(path, save(tensors, {"progress": json.dumps(asdict(progress))}))
 
 
 def load_state(path: Path, net: Net, optimizer: torch.optim.Optimizer) -> Progress:
@@ -60,7 +59,8 @@ def load_state(path: Path, net: Net, optimizer: torch.optim.Optimizer) -> Progre
     try:
         with safe_open(path, "pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            # copies: what is mapped would change with the file
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
         net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
         raise TrainingError(f"{path} cannot be read: {error}; remove it to start from the beginning") from error

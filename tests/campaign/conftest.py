@@ -25,7 +25,7 @@ def space(toy):
     return toy.ToySpace()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe():
     """A small campaign on the toy space; keyword arguments change the recipe's table."""
 

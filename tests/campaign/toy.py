@@ -37,6 +37,7 @@ def descriptors(smiles: str) -> list[float]:
 
 class ToySpace:
     latent = 6
+    known = None
 
     def __init__(self, fingerprint: str = "toy") -> None:
         self.fingerprint = fingerprint

@@ -1,0 +1,5 @@
+"""``python -m molvae``."""
+
+from molvae.cli import main
+
+main()

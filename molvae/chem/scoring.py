@@ -1,0 +1,59 @@
+"""Objectives over a table of molecules."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from molvae.chem.molecule import Molecule
+from molvae.chem.objectives import Objective
+from molvae.errors import UsageError
+
+
+def score_table(
+    table: pd.DataFrame, objectives: Sequence[Objective], progress: Callable[[int, int], object] | None = None
+) -> pd.DataFrame:
+    """The table with a column of raw values for each objective, and ``failure``: why a row has none, else "".
+
+    Args:
+        table: with a column ``SMILES``; kept as it is, other columns too.
+        objectives: of different labels.
+        progress: called with the molecules done and the molecules there are.
+
+    Raises:
+        UsageError: a label is already a column of the table, or two objectives share one.
+        ObjectiveError: an objective's module cannot be imported.
+    """
+    labels = [objective.label for objective in objectives]
+    taken = [label for k, label in enumerate(labels) if label in table.columns or label in labels[:k]]
+    if taken or "failure" in table.columns:
+        raise UsageError(
+            f"the table already has a column {(taken or ['failure'])[0]!r}; rename it, or drop the objective"
+        )
+    for objective in objectives:
+        objective.prepare()
+    values: list[list[float | None]] = []
+    failures: list[str] = []
+    for k, text in enumerate(table["SMILES"]):
+        row, failure = _score(str(text), objectives)
+        values.append(row)
+        failures.append(failure)
+        if progress is not None and (k % 100 == 99 or k + 1 == len(table)):
+            progress(k + 1, len(table))
+    scored = pd.DataFrame(values, columns=labels, index=table.index, dtype=float)
+    return pd.concat([table, scored, pd.Series(failures, name="failure", index=table.index, dtype=str)], axis=1)
+
+
+def _score(text: str, objectives: Sequence[Objective]) -> tuple[list[float | None], str]:
+    row: list[float | None] = []
+    failures = []
+    try:
+        molecule = Molecule.parse(text)
+    except Exception as error:
+        return [None] * len(objectives), str(error).splitlines()[0]
+    for objective in objectives:
+        try:
+            row.append(objective.evaluate(molecule))
+        except Exception as error:  # a user's objective may raise anything; the other molecules still count
+            row.append(None)
+            failures.append(f"{objective.label}: {type(error).__name__}: {error}")
+    return row, "; ".join(failures)

@@ -1,0 +1,140 @@
+"""What all commands share: how they are registered, how they speak, how they fail."""
+
+import functools
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from molvae.errors import MolvaeError
+
+app = typer.Typer(
+    name="molvae",
+    help="Design molecules by Bayesian optimisation in the latent space of a SMILES VAE.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+log = logging.getLogger("molvae")
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of an error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no remarks.")]
+
+
+def command(name: str, example: str, group: typer.Typer = app) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command with -v and -q, and an example at the end of its help."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*, verbose: bool, quiet: bool, **arguments: Any) -> None:
+            _speak(verbose, quiet)
+            function(**arguments)
+
+        own = list(inspect.signature(function).parameters.values())
+        for key, annotation in (("verbose", Verbose), ("quiet", Quiet)):
+            own.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation))
+        run.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        run.__annotations__ = {**function.__annotations__, "verbose": Verbose, "quiet": Quiet}
+        group.command(name, epilog=f"Example: [bold]{example}[/bold]")(run)
+        return function
+
+    return register
+
+
+def _speak(verbose: bool, quiet: bool) -> None:
+    from rich.logging import RichHandler
+
+    log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    log.handlers = [RichHandler(console=err, show_time=verbose, show_path=False, markup=False)]
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+
+
+def report(error: BaseException) -> int:
+    """Say what went wrong, with the traceback only if -v asked for it; returns the exit code."""
+    if log.isEnabledFor(logging.DEBUG):
+        err.print_exception()
+    if isinstance(error, KeyboardInterrupt):
+        err.print("interrupted; nothing is lost, the same command goes on where it stopped")
+        return 1
+    if isinstance(error, MolvaeError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, OSError):
+        message, code = f"{error.filename or 'the system'}: {error.strerror or error}", 1
+    else:
+        message, code = f"this is a bug in molvae: {type(error).__name__}: {error} (-v shows where)", 1
+    err.print(f"error: {message}", style="red", markup=False)
+    return code
+
+
+@contextmanager
+def progress_bar(what: str, unit: str = "") -> Iterator[Callable[..., None]]:
+    """A bar on standard error; gives ``update(done, total, **figures)``. Silent with -q or without a terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    shown = err.is_terminal and log.getEffectiveLevel() < logging.ERROR
+    with Progress(*columns, console=err, disable=not shown) as bar:
+        task = bar.add_task(what, total=1, figures="")
+
+        def update(done: float, total: float | None, **figures: str) -> None:
+            text = "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
+            bar.update(task, completed=done, total=total or max(1, done), figures=text)
+
+        yield update
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Rows of equal keys as a table on standard output."""
+    if not rows:
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for key, value in rows[0].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        table.add_column(key, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row.values()))
+    width = None if out.is_terminal else 200
+    out.print(table, width=width, markup=False)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def remark(text: str) -> None:
+    """A line for people, on standard error; silent with -q."""
+    if log.getEffectiveLevel() < logging.ERROR:
+        err.print(text, markup=False)
+
+
+def best_device(device: str) -> str:
+    """``auto`` becomes cuda where there is a GPU."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def see_current_folder() -> None:
+    """Let recipes name Python files beside them as ``module:name``."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())

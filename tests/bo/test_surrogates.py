@@ -1,0 +1,81 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from botorch.exceptions import ModelFittingError
+
+from molvae.bo.surrogates import ExactGP
+from molvae.errors import CampaignError
+
+
+@pytest.fixture
+def observed():
+    generator = torch.Generator().manual_seed(3)
+    X = torch.randn(20, 5, dtype=torch.float64, generator=generator)
+    Y = torch.stack([X[:, 0] + X[:, 1].sin(), 100 - X[:, 2] ** 2], dim=1)
+    return X, Y
+
+
+def test_posterior_is_the_textbook_formula(observed):
+    X, Y = observed[0], observed[1][:, :1]
+    model = ExactGP()(X, Y)
+    Z = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(3, 5)
+    posterior = model.posterior(Z)
+
+    scale = model.covar_module.lengthscale.detach().numpy()[0]
+    noise, constant = model.likelihood.noise.item(), model.mean_module.constant.item()
+    shift, spread = Y.mean().item(), Y.std().item()
+
+    def kernel(A, B):
+        A, B = (A.numpy() + 3) / 6 / scale, (B.numpy() + 3) / 6 / scale
+        return np.exp(-0.5 * ((A[:, None] - B[None]) ** 2).sum(-1))
+
+    K = kernel(X, X) + noise * np.eye(len(X))
+    y = (Y.numpy() - shift) / spread - constant
+    mean = constant + kernel(Z, X) @ np.linalg.solve(K, y)
+    covariance = kernel(Z, Z) - kernel(Z, X) @ np.linalg.solve(K, kernel(X, Z))
+    assert posterior.mean.detach().numpy() == pytest.approx(shift + spread * mean, rel=1e-6)
+    expected = spread**2 * np.diag(covariance)
+    assert posterior.variance.detach().numpy()[:, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_length_scales_have_the_prior_that_grows_with_the_dimension(observed):
+    prior = ExactGP()(*observed).covar_module.lengthscale_prior
+    assert prior.loc.item() == pytest.approx(math.sqrt(2) + math.log(5) / 2)
+    assert prior.scale.item() == pytest.approx(math.sqrt(3))
+
+
+def test_several_objectives_are_modelled_each_on_its_own(observed):
+    X, Y = observed
+    both = ExactGP(iterations=200)(X, Y).posterior(X[:4]).mean
+    for k in range(2):
+        alone = ExactGP(iterations=200)(X, Y[:, k : k + 1]).posterior(X[:4]).mean
+        assert both[:, k].tolist() == pytest.approx(alone[:, 0].tolist(), rel=1e-2, abs=1e-2)
+    assert both.dtype == torch.float64
+
+
+def test_fit_is_quiet_repeatable_and_leaves_the_global_generator_alone(observed):
+    before = torch.random.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        a, b = ExactGP()(*observed), ExactGP()(*observed)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(a.posterior(observed[0]).mean, b.posterior(observed[0]).mean)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_few_or_equal_observations_can_be_fitted(n):
+    X = torch.arange(n * 2, dtype=torch.float64).reshape(n, 2) / 10
+    mean = ExactGP()(X, torch.full((n, 1), 7.0, dtype=torch.float64)).posterior(X).mean
+    assert mean[:, 0].tolist() == pytest.approx([7.0] * n, abs=1e-6)
+
+
+def test_failed_fit_says_so(observed, monkeypatch):
+    def fail(*_, **__):
+        raise ModelFittingError("All attempts to fit the model have failed.")
+
+    monkeypatch.setattr("botorch.fit.fit_gpytorch_mll", fail)
+    with pytest.raises(CampaignError, match="could not be fitted to 20 observations"):
+        ExactGP()(*observed)

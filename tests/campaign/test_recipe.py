@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from molvae.campaign.executors import Processes
+from molvae.campaign.recipe import CampaignRecipe
+from molvae.campaign.start import FromPrior
+from molvae.config import as_table, parse_recipe, read_recipe
+from molvae.errors import RecipeError
+
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+QED = {"score": {"kind": "qed"}}
+SAS = {"score": {"kind": "sas"}}
+
+
+def test_the_default_campaign():
+    recipe = read_recipe(PIPELINES / "campaign.toml", CampaignRecipe)
+    assert [objective.label for objective in recipe.objectives] == ["5*QED-SAS"] or len(recipe.objectives) == 1
+    assert recipe.objectives[0].score.kind == "qed_sas"
+    assert (recipe.model, recipe.q, recipe.budget.evaluations) == ("zinc250k", 10, 300)
+    assert recipe.start == FromPrior(n=60)
+    assert recipe.executor == Processes()
+    assert recipe == parse_recipe({"objectives": [{"score": {"kind": "qed_sas"}}]}, CampaignRecipe)
+
+
+def test_the_pareto_campaign():
+    recipe = read_recipe(PIPELINES / "pareto.toml", CampaignRecipe)
+    assert [objective.direction for objective in recipe.objectives] == ["maximize", "minimize", "target"]
+    assert [recipe.objectives[2].utility(value) for value in (1.0, 2.5, 3.0, 4.5)] == [0.0, 0.0, 0.0, -1.5]
+    assert recipe.budget.evaluations == 200
+
+
+def test_a_recipe_round_trips_through_its_table(recipe):
+    assert parse_recipe(as_table(recipe()), CampaignRecipe) == recipe()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"objectives": []}, "objectives"),
+        ({"objectives": [QED, QED]}, "two objectives are called 'QED'"),
+        ({"objectives": [QED, SAS], "budget": {"target": 0.9}}, "budget.target is for a single objective"),
+        ({"objectives": [QED, SAS], "acquisition": {"reference": [0.1]}}, "1 values for 2 objectives"),
+        ({"start": {"kind": "prior", "n": 400}}, "400 start molecules are more than the 300"),
+        ({"start": {"kind": "given", "smiles": []}}, "start.given.smiles"),
+        ({"start": {"kind": "pryor"}}, "there is no kind 'pryor'; did you mean 'prior'"),
+        ({"budget": {"evaluation": 3}}, "unknown key; did you mean 'evaluations'"),
+        ({"q": "10"}, "q: .*valid integer"),
+        ({"executor": {"kind": "processes", "timeout": 0}}, "executor.processes.timeout: .*greater than 0"),
+    ],
+)
+def test_a_wrong_recipe_names_the_key(changes, match):
+    with pytest.raises(RecipeError, match=match):
+        parse_recipe({"objectives": [QED]} | changes, CampaignRecipe)

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+import torch
+
+from molvae.campaign.space import LatentSpace
+from molvae.vae.known import KnownMolecules
+from molvae.vae.model import SmilesVAE
+from molvae.vae.nets import Net, NetSettings
+from molvae.vae.vocab import Vocab
+
+
+@pytest.fixture(scope="module")
+def model_space():
+    """A model that was never trained: what it writes is nonsense, but of the right kind."""
+    vocab = Vocab.of(["CCO", "c1ccccc1"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Net(NetSettings(latent=5, embedding=4, encoder_hidden=8, decoder_hidden=8), len(vocab))
+    return LatentSpace(SmilesVAE(net, vocab, 12, "abc", KnownMolecules.of(["CCO"])))
+
+
+def test_points_are_float32_posterior_means(model_space):
+    z = model_space.encode(["CCO", "c1ccccc1", "C"])
+    assert (z.shape, z.dtype, model_space.latent) == ((3, 5), np.float32, 5)
+    assert z.tolist() == model_space.model.encode(["CCO", "c1ccccc1", "C"]).mean.tolist()
+
+
+def test_decoding_and_sampling_are_repeatable(model_space):
+    z = model_space.encode(["CCO", "C"])
+    assert model_space.decode(z) == model_space.decode(z)
+    assert len(model_space.decode(z)) == 2
+    assert model_space.sample(20, 1) == model_space.sample(20, 1)
+
+
+def test_it_knows_what_the_model_reads(model_space):
+    assert [model_space.knows(text) for text in ("CCO", "CCN", "C" * 12, "C" * 13)] == [True, False, True, False]
+    assert model_space.fingerprint == "abc"
+    assert model_space.known.contains(["CCO", "C"]).tolist() == [True, False]

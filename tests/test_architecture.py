@@ -1,0 +1,166 @@
+"""How the package is built: layers, sizes, who may import and print what. Exceptions carry their reason."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "molvae"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+FOUNDATION = {"errors", "config", "folders"}
+MAY_IMPORT = {
+    "errors": set(),
+    "config": {"errors"},
+    "folders": {"errors", "config"},
+    "chem": FOUNDATION,
+    "vae": FOUNDATION | {"chem"},
+    "bo": FOUNDATION,
+    "campaign": FOUNDATION | {"chem", "vae", "bo"},
+    "cli": FOUNDATION | {"chem", "vae", "bo", "campaign"},
+    "__init__": FOUNDATION | {"chem", "vae", "bo", "campaign"},
+    "__main__": {"cli"},
+}
+ONLY_IN = {
+    "rdkit": {"chem"},
+    "botorch": {"bo"},
+    "gpytorch": {"bo"},
+    "sqlalchemy": {"campaign"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "click": {"cli"},
+}
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS = {"vae/train.py:_run": "the training loop is one story"}
+MANY_ARGUMENTS: dict[str, str] = {}
+
+LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 7
+
+
+def name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of all that a file imports, at the top or inside a function."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(path)}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def public(node: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Public functions, classes and their public methods."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+            yield child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child)
+
+
+def text_files() -> list[Path]:
+    """What is, or may be, committed."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True)
+    if listed.returncode:
+        return [*FILES, *(ROOT / "tests").rglob("*.py")]
+    paths = [ROOT / part.decode() for part in listed.stdout.split(b"\0") if part]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8000]]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_go_one_way(path):
+    used = {part.split(".")[1] for part in imports(path) if part.startswith("molvae.")}
+    assert used - {layer(path)} <= MAY_IMPORT[layer(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_each_library_has_its_place(path):
+    used = {part.split(".")[0] for part in imports(path)}
+    assert {library for library in used & ONLY_IN.keys() if layer(path) not in ONLY_IN[library]} == set()
+
+
+def test_only_the_command_line_prints():
+    printing = {
+        name(path)
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert {path for path in printing if not path.startswith("cli")} == set()
+
+
+def test_files_are_short():
+    lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {path for path, n in lengths.items() if n > LONGEST_FILE} == set(LONG_FILES)
+
+
+def test_functions_are_short():
+    lengths = {
+        f"{name(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in FILES
+        for node in functions(path)
+    }
+    assert {place for place, n in lengths.items() if n > LONGEST_FUNCTION} == set(LONG_FUNCTIONS)
+
+
+def test_functions_take_few_arguments():
+    """A command of the command line has an argument an option: those are exempt."""
+    counts = {}
+    for path in FILES:
+        if layer(path) == "cli":
+            continue
+        for node in functions(path):
+            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            counts[f"{name(path)}:{node.name}"] = sum(argument.arg not in ("self", "cls") for argument in every)
+    assert {place for place, n in counts.items() if n > MOST_ARGUMENTS} == set(MANY_ARGUMENTS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_what_is_public_is_documented(path):
+    bare = [node.name for node in public(tree(path)) if not ast.get_docstring(node)]
+    assert ast.get_docstring(tree(path))
+    assert bare == []
+
+
+def test_names_say_what_things_are():
+    vague = ("util", "helper", "misc", "common", "manager")
+    assert [name(path) for path in FILES if any(word in path.stem for word in vague)] == []
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, molvae; print(sorted(sys.modules.keys() & set(sys.argv[1:])))"
+    heavy = ["torch", "rdkit", "pandas", "numpy", "botorch", "gpytorch", "sqlalchemy", "lightning_fabric", "pyarrow"]
+    run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_no_file_names_a_place_on_one_machine():
+    places = [f"/{root}/" for root in ("work", "root", "home", "Users")]
+    found = {
+        f"{path.relative_to(ROOT)}: {place}"
+        for path in text_files()
+        for place in places
+        if place in path.read_text(encoding="utf-8", errors="replace")
+    }
+    assert found == set()

@@ -1,0 +1,61 @@
+import re
+import shutil
+import subprocess
+
+import torch
+
+from molvae.vae import card
+
+FACTS = {
+    "name": "tiny",
+    "data": {"counts": {"train": 160, "valid": 20}, "digest": "abc123", "source": {"a.smi": "def456"}},
+    "recipe": {"train": {"batch": 16}},
+    "commit": "0123456789ab",
+    "hardware": {"device": "a processor", "precision": "32-true", "platform": "Linux"},
+    "versions": {"torch": "2.0"},
+    "seconds": 90.0,
+    "step": 20,
+    "metrics": {"nll": 12.3456, "reconstruction": 0.71},
+}
+
+
+def test_every_fact_is_on_the_card():
+    text = card.card_text(FACTS)
+    for shown in (
+        "# tiny\n",
+        "| training molecules | 160 |",
+        "| validation molecules | 20 |",
+        "`abc123`",
+        "| source `a.smi` (SHA-256) | `def456` |",
+        "`0123456789ab`",
+        "a processor, 32-true",
+        "torch 2.0",
+        "1.5 minutes, 20 steps",
+        "| nll | 12.35 |",
+        "| reconstruction | 0.71 |",
+        '"batch": 16',
+    ):
+        assert shown in text
+
+
+def test_what_is_not_known_is_said_so():
+    assert card.card_text({}).count("unknown") >= 5
+    assert "unknown" in card.card_text({"data": {"counts": None, "source": None}})
+
+
+def test_hardware_and_versions_are_told():
+    machine = card.hardware(torch.device("cpu"), "32-true")
+    assert re.search(r"\d+ threads of \d+ cores", machine["device"])
+    assert machine["precision"] == "32-true"
+    assert set(card.versions()) == {"python", "molvae", "torch", "rdkit", "numpy"}
+
+
+def test_the_commit_is_of_this_source_tree_only(tmp_path, monkeypatch):
+    """A copy installed inside somebody's repository must not report that repository's commit."""
+    if shutil.which("git"):
+        assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", card.commit())
+        subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    installed = tmp_path / "venv" / "site-packages" / "molvae" / "vae" / "card.py"
+    installed.parent.mkdir(parents=True)
+    monkeypatch.setattr(card, "__file__", str(installed))
+    assert card.commit() == "unknown"
