@@ -49,6 +49,7 @@ def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str]
 
 def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "the recipe") -> Recipe:
     """A recipe from nested dictionaries; types are strict, so ``"10"`` is not a number."""
+    table = _with_default_kinds(table, schema)
     try:
         return schema.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
@@ -87,6 +88,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known are {', '.join(sorted(known))}" if known else ""
+
+
+def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
+    """The table, where a section without ``kind`` is of the kind that it has by default."""
+    full = dict(table)
+    for name, field in schema.model_fields.items():
+        section, default = full.get(name), field.default
+        if isinstance(section, Mapping) and isinstance(default, BaseModel):
+            kind = {"kind": default.model_dump()["kind"]} if "kind" in type(default).model_fields else {}
+            full[name] = _with_default_kinds({**kind, **section}, type(default))
+    return full
 
 
 def _apply_override(table: dict[str, Any], override: str) -> None:

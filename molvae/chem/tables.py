@@ -143,7 +143,8 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> int:
     column that has a value as a property, and as title the first that is there of "name", "rank", "InChIKey".
 
     Returns:
-        Rows written: in an SDF those that RDKit can parse (a warning tells of each other one), else all.
+        Rows written: in an SDF those that RDKit can parse, in a .smi those with a SMILES (warnings tell of the
+        others), else all.
 
     Raises:
         UsageError: another ending.
@@ -151,20 +152,23 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> int:
         FolderError: the file cannot be written.
     """
     path = Path(path)
-    writers: dict[str, Callable[[pd.DataFrame, Path], int]] = {
-        ".csv": lambda table, target: _write_text(table, target, ","),
-        ".tsv": lambda table, target: _write_text(table, target, "\t"),
-        ".parquet": _write_parquet,
-        ".sdf": _write_sdf,
-        ".smi": _write_smi,
-        ".xlsx": _write_xlsx,
-    }
-    ending = path.suffix.lower()
-    if ending not in writers:
-        raise UsageError(f"{path}: tables are written as {', '.join(writers)}; {ending or 'no ending'} is none of them")
+    write = _WRITERS[check_ending(path)]
     table = _smiles_first(frame, path)
     with atomic_path(path) as partial:
-        return writers[ending](table, partial)
+        return write(table, partial)
+
+
+def check_ending(path: str | Path) -> str:
+    """The ending of a table to be written: to be asked before the work that fills it.
+
+    Raises:
+        UsageError: `write_table` does not know it.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in _WRITERS:
+        known = ", ".join(_WRITERS)
+        raise UsageError(f"{path}: tables are written as {known}; {ending or 'no ending'} is none of them")
+    return ending
 
 
 def rdkit_file(relative: str) -> Path:
@@ -277,8 +281,8 @@ def _smiles_first(frame: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     return frame[["SMILES", *(name for name in frame.columns if name != "SMILES")]]
 
 
-def _write_text(table: "pd.DataFrame", path: Path, separator: str) -> int:
-    table.to_csv(path, sep=separator, index=False, lineterminator="\n")
+def _write_csv(table: "pd.DataFrame", path: Path) -> int:
+    table.to_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", index=False, lineterminator="\n")
     return len(table)
 
 
@@ -289,9 +293,11 @@ def _write_parquet(table: "pd.DataFrame", path: Path) -> int:
 
 def _write_smi(table: "pd.DataFrame", path: Path) -> int:
     labels: Iterable[Any] = table["rank"] if "rank" in table.columns else itertools.count(1)
-    lines = [f"{smiles}\t{label}\n" for smiles, label in zip(table["SMILES"], labels, strict=False)]
+    lines = [f"{smiles}\t{label}\n" for smiles, label in zip(table["SMILES"], labels, strict=False) if smiles]
     path.write_text("".join(lines), encoding="utf-8", newline="\n")
-    return len(table)
+    if len(lines) < len(table):
+        log.warning("%d rows without a SMILES are left out of the .smi file", len(table) - len(lines))
+    return len(lines)
 
 
 def _write_xlsx(table: "pd.DataFrame", path: Path) -> int:
@@ -333,3 +339,13 @@ def _write_sdf(table: "pd.DataFrame", path: Path) -> int:
 def _one_line(value: object) -> str:
     """Text without line breaks, which would end a property."""
     return " ".join(str(value).split())
+
+
+_WRITERS: Final[dict[str, Callable[["pd.DataFrame", Path], int]]] = {
+    ".csv": _write_csv,
+    ".tsv": _write_csv,
+    ".parquet": _write_parquet,
+    ".sdf": _write_sdf,
+    ".smi": _write_smi,
+    ".xlsx": _write_xlsx,
+}

@@ -29,8 +29,8 @@ def optimize(
         def show(event: Event) -> None:
             name, value = event.best or ("best", float("nan"))
             made = event.made
-            new = f"{made.new} of {made.decoded} decoded"
-            update(event.used, event.budget, round=str(made.round), new=new, **{f"best_{name}": f"{value:.3f}"})
+            new = f"{made.new}/{made.decoded}"
+            update(event.used, event.budget, round=str(made.round), new=new, **{name.replace(" ", "_"): f"{value:.3f}"})
 
         campaign.run(show)
     _print_status(campaign.status())

@@ -57,7 +57,7 @@ def prepare(
     from molvae.vae.prepare import PrepareSettings
     from molvae.vae.prepare import prepare as make
 
-    shares = {"valid": int(valid) if valid >= 1 else valid, "test": int(test) if test >= 1 else test}
+    shares = {key: int(x) if x.is_integer() else x for key, x in (("valid", valid), ("test", test))}
     choices = {"column": column, "split": split, "seed": seed, "max_length": max_length, **shares}
     table = {**choices, "keep_largest_fragment": keep_largest_fragment}
     settings = parse_recipe(table, PrepareSettings, "the command line")

@@ -14,7 +14,8 @@ Model = Annotated[str, typer.Argument(help="A model folder, or the name of an in
 Table = Annotated[Path, typer.Argument(metavar="FILE", help="A table with a column of SMILES, or a .smi file.")]
 Column = Annotated[str | None, typer.Option(help="Column of SMILES; by default SMILES in any case.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[int, typer.Option(help="Of all chance.")]
+Temperature = Annotated[float | None, typer.Option(help="Draw characters; default: the likeliest.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Of all chance.")]
 
 
 @command("train", "molvae train pipelines/train_nci5k.toml --out runs/nci5k")
@@ -93,16 +94,17 @@ def evaluate(
 def sample(
     model: Model,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 10,
-    temperature: Annotated[
-        float | None, typer.Option(min=1e-6, help="Draw characters; default: the likeliest.")
-    ] = None,
+    temperature: Temperature = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A table; default: print.")] = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """Strings decoded from the prior, valid or not; a table tells which are valid."""
+    from molvae.chem.tables import check_ending
     from molvae.vae.checkpoint import load_model
 
+    if output is not None:
+        check_ending(output)
     texts = load_model(model, best_device(device)).sample(n, seed, temperature)
     _give_texts(texts, output)
 
@@ -119,9 +121,10 @@ def encode(
     import pandas as pd
 
     from molvae.chem.molecule import Molecule
-    from molvae.chem.tables import read_rows, write_table
+    from molvae.chem.tables import check_ending, read_rows, write_table
     from molvae.vae.checkpoint import load_model
 
+    check_ending(output)
     vae = load_model(model, best_device(device))
     good, bad = [], []
     for row in read_rows(table, column):
@@ -144,18 +147,18 @@ def decode(
     model: Model,
     table: Annotated[Path, typer.Argument(metavar="FILE", help="A table with the columns z0, z1, …")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A table; default: print.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=1e-6, help="Draw characters; default: the likeliest.")
-    ] = None,
+    temperature: Temperature = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """The string that each latent point decodes to."""
     import torch
 
-    from molvae.chem.tables import read_columns
+    from molvae.chem.tables import check_ending, read_columns
     from molvae.vae.checkpoint import load_model
 
+    if output is not None:
+        check_ending(output)
     vae = load_model(model, best_device(device))
     z = torch.tensor(read_columns(table, [f"z{k}" for k in range(vae.latent)]))
     _give_texts(vae.decode(z, temperature, seed), output)
@@ -174,8 +177,9 @@ def score(
     """The table with a column for each objective; a row without a value says why in the column "failure"."""
     from molvae.chem.objectives import named
     from molvae.chem.scoring import score_table
-    from molvae.chem.tables import read_table, write_table
+    from molvae.chem.tables import check_ending, read_table, write_table
 
+    check_ending(output)
     see_current_folder()
     objectives = [named(word) for word in objective or ("logp", "qed", "sas")]
     with progress_bar("scoring", "molecules") as update:
@@ -207,6 +211,8 @@ def models(
         out.print_json(json.dumps(found))
     else:
         print_table([{"model": key, **figures} for key, figures in found.items()])
+    if not found:
+        remark("no models are installed; `molvae train` makes one, and its folder serves as MODEL everywhere")
 
 
 def _give_texts(texts: list[str], output: Path | None) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from molvae.errors import MolvaeError
+from molvae.errors import MolvaeError, UsageError
 
 app = typer.Typer(
     name="molvae",
@@ -24,7 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+# no emoji: ":o:" is part of a SMILES; no wrapping: a message may be searched for, a path in it copied
+out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 log = logging.getLogger("molvae")
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of an error.")]
@@ -38,7 +39,10 @@ def command(name: str, example: str, group: typer.Typer = app) -> Callable[[Call
         @functools.wraps(function)
         def run(*, verbose: bool, quiet: bool, **arguments: Any) -> None:
             _speak(verbose, quiet)
-            function(**arguments)
+            try:
+                function(**arguments)
+            except (Exception, KeyboardInterrupt) as error:
+                sys.exit(report(error))
 
         own = list(inspect.signature(function).parameters.values())
         for key, annotation in (("verbose", Verbose), ("quiet", Quiet)):
@@ -51,11 +55,17 @@ def command(name: str, example: str, group: typer.Typer = app) -> Callable[[Call
     return register
 
 
-def _speak(verbose: bool, quiet: bool) -> None:
-    from rich.logging import RichHandler
+class _Lines(logging.Handler):
+    """Log messages as lines on standard error, above a progress bar."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message."""
+        err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+
+
+def _speak(verbose: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
-    log.handlers = [RichHandler(console=err, show_time=verbose, show_path=False, markup=False)]
+    log.handlers = [_Lines()]
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
 
@@ -81,18 +91,14 @@ def report(error: BaseException) -> int:
 def progress_bar(what: str, unit: str = "") -> Iterator[Callable[..., None]]:
     """A bar on standard error; gives ``update(done, total, **figures)``. Silent with -q or without a terminal."""
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left  {task.fields[figures]}"),
     )
     shown = err.is_terminal and log.getEffectiveLevel() < logging.ERROR
     with Progress(*columns, console=err, disable=not shown) as bar:
-        task = bar.add_task(what, total=1, figures="")
+        task = bar.add_task(what, total=1, figures=what)
 
         def update(done: float, total: float | None, **figures: str) -> None:
             text = "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
@@ -129,9 +135,12 @@ def best_device(device: str) -> str:
     """``auto`` becomes cuda where there is a GPU."""
     import torch
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device is auto, cpu or cuda; it is {device!r}")
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise UsageError("there is no CUDA device here; take --device cpu, or auto")
+    return "cuda" if gpu and device != "cpu" else "cpu"
 
 
 def see_current_folder() -> None:
