@@ -77,7 +77,7 @@ def test_a_toml_file_becomes_a_frozen_value(toml):
         ({"spare": {"shape": []}}, "spare.shape: unknown key; did you mean 'shapes'?"),
         ({"zzz": 1}, "zzz: unknown key; known are amount, box, name, spare"),
         ({"box": {"lid": {"kind": "squire"}}}, "box.lid: there is no kind 'squire'; did you mean 'square'?"),
-        ({"box": {"lid": {"radius": 1.0}}}, "box.lid: the key 'kind' is required here"),
+        ({"box": {"shapes": [{"radius": 1.0}]}}, "box.shapes.0: the key 'kind' is required here"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_at_any_depth(table, said):
@@ -201,3 +201,12 @@ def test_nearest_lists_what_there_is_where_nothing_is_near():
     assert nearest("btach", ["batch", "epochs"]) == "; did you mean 'batch'?"
     assert nearest("xyz", ["b", "a"]) == "; known are a, b"
     assert nearest("xyz", []) == ""
+
+
+def test_a_section_without_kind_is_of_its_default_kind():
+    assert parse_recipe({"radius": 2.0}, Round) == Round(radius=2.0)
+    assert parse_recipe({"lid": {"radius": 2.0}}, Box).lid == Round(radius=2.0)
+    with pytest.raises(RecipeError, match=r"lid\.round\.side: unknown key"):
+        parse_recipe({"lid": {"side": 2}}, Box)
+    with pytest.raises(RecipeError, match=r"shapes\.0: the key 'kind' is required"):
+        parse_recipe({"shapes": [{"radius": 2.0}]}, Box)

@@ -3,7 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,10 @@ from molvae.campaign.progress import best, ranked, reason_to_stop
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
-from molvae.campaign.store import Round, Store
+from molvae.campaign.store import FILE, Round, Store
 from molvae.chem.tables import read_rows
 from molvae.config import parse_recipe, read_recipe
-from molvae.errors import CampaignError, FolderError, ModelError
+from molvae.errors import CampaignError, FolderError, ModelError, RecipeError
 from molvae.folders import claim, only_writer
 from molvae.vae.known import KnownMolecules
 
@@ -81,10 +82,11 @@ class Campaign:
 
         Raises:
             RecipeError: the recipe cannot be read, or the folder was begun with another one.
+            FolderBusy: another process is beginning there with another recipe.
         """
         if not isinstance(recipe, CampaignRecipe):
             recipe = read_recipe(recipe, CampaignRecipe, overrides)
-        claim(out, recipe)
+        _claim(Path(out), recipe)
         return cls(recipe, Path(out), space)
 
     @classmethod
@@ -118,7 +120,7 @@ class Campaign:
         Raises:
             FolderBusy: another process runs this campaign.
         """
-        with only_writer(self.out, "this campaign"), Store.create(self.out) as store:
+        with self._writing() as store:
             return self._next(store)
 
     def tell(self, outcomes: Mapping[int, Outcome]) -> State:
@@ -128,7 +130,7 @@ class Campaign:
             CampaignError: a call that is not pending, or values that do not fit the objectives.
             FolderBusy: another process runs this campaign.
         """
-        with only_writer(self.out, "this campaign"), Store.create(self.out) as store:
+        with self._writing() as store:
             pending = {proposal.call for proposal in store.state().pending}
             for call, outcome in sorted(outcomes.items()):
                 if call not in pending:
@@ -149,7 +151,7 @@ class Campaign:
             ObjectiveError: an objective's module cannot be imported.
             CampaignError: all start molecules failed, the model is another one, or the store cannot be written.
         """
-        with only_writer(self.out, "this campaign"), Store.create(self.out) as store:
+        with self._writing() as store:
             for objective in self.recipe.objectives:
                 objective.prepare()
             if self._next(store):
@@ -208,6 +210,13 @@ class Campaign:
         reference = None if path is None else [row.text for row in read_rows(path)]
         return Facts(fingerprint, reference, self._known(fingerprint))
 
+    @contextmanager
+    def _writing(self) -> Iterator[Store]:
+        with only_writer(self.out, "this campaign"):
+            claim(self.out, self.recipe)
+            with Store.create(self.out) as store:
+                yield store
+
     def _next(self, store: Store) -> tuple[Proposal, ...]:
         """Pending proposals, else those of a new round, which is in the store before they are returned."""
         from molvae.campaign.ask import next_round, start_set
@@ -263,3 +272,16 @@ class Campaign:
                 f"{self.out} was begun with another model called {self.recipe.model!r} (weights {kept}, now "
                 f"{self.space.fingerprint}); bring that one back, or take another --out folder"
             )
+
+
+def _claim(out: Path, recipe: CampaignRecipe) -> None:
+    """Keep the recipe in the run folder; one that never led to a molecule may still be corrected."""
+    try:
+        claim(out, recipe)
+    except RecipeError:
+        with only_writer(out, "this campaign"):
+            if (out / FILE).exists() and Store.read(out).state().records:
+                raise
+            for path in (out / "recipe.json", *out.glob(f"{FILE}*")):
+                path.unlink(missing_ok=True)
+            claim(out, recipe)

@@ -155,7 +155,8 @@ class Desirability(BaseScorer):
     def __call__(self, molecule: Molecule) -> float:
         """The desirability of the value."""
         values, desirabilities = zip(*self.points, strict=True)
-        return float(np.interp(value_of(self.of, molecule), values, desirabilities))
+        found = float(np.interp(value_of(self.of, molecule), values, desirabilities))
+        return min(max(found, min(desirabilities)), max(desirabilities))  # rounding may leave them
 
 
 Scorer = Annotated[

@@ -309,6 +309,10 @@ def _write_xlsx(table: "pd.DataFrame", path: Path) -> int:
 
     with pd.ExcelWriter(path, engine="openpyxl") as writer:
         table.map(legal).to_excel(writer, sheet_name="molecules", index=False, freeze_panes=(1, 0))
+        for row in writer.sheets["molecules"].iter_rows():
+            for cell in row:
+                if cell.data_type in ("f", "e"):  # text that begins with "=", or such as "#N/A", is text here
+                    cell.data_type = "s"
     return len(table)
 
 

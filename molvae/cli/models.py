@@ -204,13 +204,14 @@ def models(
         card = (find_model(name) / "card.md").read_text(encoding="utf-8")
         out.print_json(json.dumps(facts)) if as_json else out.print(card, markup=False)
         return
-    found = {
-        model.name: {**model.facts["metrics"], "card": str(model.folder / "card.md")} for model in installed_models()
-    }
+    found = installed_models()
     if as_json:
-        out.print_json(json.dumps(found))
-    else:
-        print_table([{"model": key, **figures} for key, figures in found.items()])
+        cards = {model.name: {**model.facts["metrics"], "card": str(model.folder / "card.md")} for model in found}
+        out.print_json(json.dumps(cards))
+        return
+    print_table([{"model": model.name, **model.facts["metrics"]} for model in found])
+    for model in found:
+        out.print(f"card: {model.folder / 'card.md'}", markup=False, soft_wrap=True)
     if not found:
         remark("no models are installed; `molvae train` makes one, and its folder serves as MODEL everywhere")
 

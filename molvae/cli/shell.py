@@ -114,11 +114,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for key, value in rows[0].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(key, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        table.add_column(key, justify="right" if number else "left", overflow="fold", no_wrap=number, min_width=len(key))
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
-    width = None if out.is_terminal else 200
-    out.print(table, width=width, markup=False)
+    if not out.is_terminal:  # a program reads it: nothing is folded
+        out.width = 10_000
+    out.print(table, markup=False)
 
 
 def _shown(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The figures of a training as they come: ``metrics.csv``, and TensorBoard's log where it is installed."""
 
+import contextlib
 import csv
-import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class MetricsTable:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         self.board = None
-        if importlib.util.find_spec("tensorboard"):
+        with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(out / "tensorboard"), purge_step=step)

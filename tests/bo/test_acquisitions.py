@@ -53,6 +53,7 @@ def test_fewer_candidates_than_q_are_all_taken_and_twins_once_each(line):
     assert sorted(choice.indices) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_several_objectives_seek_the_pareto_set(compromise):
     X, Y = compromise
     candidates = torch.tensor([[-2.9], [-1.0], [1.0], [2.9]], dtype=torch.float64)

@@ -1,0 +1,155 @@
+"""molvae optimize, status, export."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".sdf", ".smi", ".xlsx")
+
+
+def table(folder) -> list[tuple]:
+    from molvae.campaign.campaign import Campaign
+
+    state = Campaign.read(folder).state()
+    return [(record.proposal.smiles, record.outcome.values) for record in state.observed]
+
+
+class TestOptimize:
+    def test_it_uses_its_budget_and_shows_the_best(self, molvae, campaign, tmp_path):
+        result = molvae("optimize", campaign(), "--out", "run")
+        head, _, header, *rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+        assert head.startswith("run: 14 of 14 molecules evaluated, 0 failed, round 2; budget of 14 evaluations used")
+        assert header == "# SMILES 5QED-SAS"
+        values = [float(row.split()[2]) for row in rows]
+        assert values == sorted(values, reverse=True)
+        assert len(values) == 10
+        assert "molvae export run -o candidates.csv" in result.stderr
+        assert len(table(tmp_path / "run")) == 14
+
+    def test_the_same_command_again_returns_what_there_is(self, molvae, campaign, tmp_path):
+        recipe = campaign()
+        first = molvae("optimize", recipe, "--out", "run")
+        again = molvae("optimize", recipe, "--out", "run")
+        assert again.stdout == first.stdout
+        molvae("optimize", recipe, "--out", "other")
+        assert table(tmp_path / "other") == table(tmp_path / "run")
+
+    def test_options_go_over_the_recipe(self, molvae, campaign):
+        words = ["--set", "budget.evaluations=9", "--set", "q=3", "--seed", 5, "-q"]
+        assert "9 of 9 molecules evaluated" in molvae("optimize", campaign(), "--out", "run", *words).stdout
+        with open("run/recipe.json") as file:
+            kept = json.load(file)
+        assert (kept["seed"], kept["q"], kept["budget"]["evaluations"]) == (5, 3, 9)
+
+    def test_prior_samples_training_and_given_molecules_start_it_too(self, molvae, campaign, trained):
+        starts = [
+            {"kind": "prior", "n": 6},
+            {"kind": "training", "path": str(trained / "corpus"), "n": 6},
+            {"kind": "given", "smiles": ["CCCCO", "CCCN", "c1ccccc1"]},
+        ]
+        for start in starts:
+            recipe = campaign(start=start, budget={"evaluations": 7})
+            assert "7 of 7" in molvae("optimize", recipe, "--out", f"run_{start['kind']}").stdout
+
+    def test_several_objectives_one_with_a_target_one_from_the_current_folder(self, molvae, campaign, tmp_path):
+        (tmp_path / "nitrogens_here.py").write_text("def count(smiles):\n    return smiles.upper().count('N')\n")
+        objectives = [
+            {"score": {"kind": "qed"}},
+            {"score": {"kind": "logp"}, "direction": "target", "target": 2.0, "tolerance": 0.5},
+            {"score": {"kind": "callable", "call": "nitrogens_here:count"}, "name": "N", "direction": "minimize"},
+        ]
+        molvae("optimize", campaign(objectives=objectives, budget={"evaluations": 10}), "--out", "run")
+        molvae("export", "run", "-o", "found.csv")
+        found = pd.read_csv(tmp_path / "found.csv")
+        assert {"QED", "logP", "N"} <= set(found.columns)
+        assert found["N"].tolist() == [smiles.upper().count("N") for smiles in found["SMILES"]]
+        assert found["front"].iloc[0] == 1
+
+    def test_an_objective_that_fails_costs_its_molecule_alone(self, molvae, campaign, tmp_path):
+        (tmp_path / "fussy_here.py").write_text(
+            "def score(smiles):\n    if 'N' in smiles:\n        raise ValueError('no nitrogen')\n    return len(smiles)\n"
+        )
+        objectives = [{"score": {"kind": "callable", "call": "fussy_here:score"}}]
+        told = molvae("optimize", campaign(objectives=objectives), "--out", "run").stdout
+        assert int(re.search(r"(\d+) failed", told)[1]) > 0
+        assert "14 of 14 molecules evaluated" in told
+
+    def test_worker_processes_give_the_same_table(self, molvae, process, campaign, tmp_path):
+        molvae("optimize", campaign(), "--out", "inline")
+        one = process("optimize", campaign(executor={"kind": "processes", "workers": 2}), "--out", "pool")
+        _, errors = one.communicate(timeout=200)
+        assert one.returncode == 0, errors
+        assert table(tmp_path / "pool") == table(tmp_path / "inline")
+
+    def test_a_recipe_that_led_nowhere_may_be_corrected(self, molvae, refused, campaign):
+        assert "no model folder zinc" in refused("optimize", campaign(model="zinc"), "--out", "run", code=1)
+        refused("optimize", campaign(start={"kind": "file", "path": "nowhere.smi", "n": 6}), "--out", "run", code=1)
+        assert "14 of 14" in molvae("optimize", campaign(), "--out", "run").stdout
+
+
+class TestStatus:
+    @pytest.fixture
+    def run(self, molvae, campaign):
+        molvae("optimize", campaign(), "--out", "run", "-q")
+        return "run"
+
+    def test_for_people(self, molvae, run):
+        told = molvae("status", run).stdout
+        assert told.startswith("run: 14 of 14 molecules evaluated")
+        assert len(told.splitlines()) == 13
+
+    def test_for_programs(self, molvae, run):
+        found = json.loads(molvae("status", run, "--json").stdout)
+        assert (found["used"], found["budget"], found["failed"], found["pending"]) == (14, 14, 0, 0)
+        assert found["objectives"] == {"5QED-SAS": "maximize"}
+        assert found["stopped"] == "budget of 14 evaluations used"
+        assert found["best"]["5QED-SAS"] == found["molecules"][0]["5QED-SAS"]
+        assert len(found["molecules"]) == 10
+
+    def test_export_in_each_format(self, molvae, run, tmp_path):
+        told = {row["SMILES"] for row in json.loads(molvae("status", run, "--json").stdout)["molecules"]}
+        for ending in ENDINGS:
+            result = molvae("export", run, "-o", f"out{ending}/candidates{ending}")
+            folder = tmp_path / f"out{ending}"
+            assert f"14 molecules: out{ending}/candidates{ending}" in result.stderr
+            assert sorted(path.name for path in folder.iterdir()) == sorted([f"candidates{ending}", "columns.json"])
+            found = _read(folder / f"candidates{ending}")
+            assert len(found) == 14
+            assert set(found["SMILES"][:10]) == told
+            if ending != ".smi":
+                described = json.loads((folder / "columns.json").read_text())
+                assert set(found.columns) - {"ID", "ROMol"} <= set(described)
+
+    def test_the_table_has_every_column_and_each_is_explained(self, molvae, run, tmp_path):
+        molvae("export", run, "-o", "candidates.parquet")
+        found = pd.read_parquet(tmp_path / "candidates.parquet")
+        described = json.loads((tmp_path / "columns.json").read_text())
+        assert found.columns[0] == "SMILES"
+        assert list(found.columns) == list(described)
+        assert all(one["meaning"] for one in described.values())
+        assert described["5QED-SAS"]["direction"] == "maximize"
+        assert found["rank"].tolist() == sorted(found["rank"])
+        assert found["call"].sort_values().tolist() == list(range(1, 15))
+
+    def test_the_model_may_be_gone_by_then(self, molvae, campaign, model, tmp_path):
+        (tmp_path / "mine").symlink_to(model)
+        molvae("optimize", campaign(model="mine"), "--out", "run2", "-q")
+        (tmp_path / "mine").unlink()
+        assert "14 of 14" in molvae("status", "run2").stdout
+        result = molvae("export", "run2", "-o", "candidates.csv")
+        assert "warning: training molecules are not told apart" in result.stderr
+        assert pd.read_csv(tmp_path / "candidates.csv")["in_training"].isna().all()
+
+
+def _read(path) -> pd.DataFrame:
+    if path.suffix == ".xlsx":
+        return pd.read_excel(path)
+    if path.suffix == ".sdf":
+        from rdkit.Chem import PandasTools
+
+        return PandasTools.LoadSDF(str(path), smilesName="SMILES")
+    from molvae.chem.tables import read_table
+
+    return read_table(path)

@@ -1,0 +1,214 @@
+"""molvae train, evaluate, sample, encode, decode, score, models."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molvae.chem.molecule import Molecule
+from molvae.chem.objectives import named
+from molvae.chem.tables import read_table
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".sdf", ".smi", ".xlsx")
+
+
+def read(path) -> pd.DataFrame:
+    if path.suffix == ".xlsx":
+        return pd.read_excel(path)
+    if path.suffix == ".sdf":
+        from rdkit.Chem import PandasTools
+
+        return PandasTools.LoadSDF(str(path), smilesName="SMILES")
+    return read_table(path)
+
+
+class TestTrain:
+    def test_it_leaves_a_model_and_figures(self, molvae, training, tmp_path):
+        result = molvae("train", training(), "--out", "run")
+        assert "run/model" in result.stderr
+        assert "reconstruction" in result.stderr
+        assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 2
+        assert len(molvae("sample", "run/model", "-n", 3).stdout.splitlines()) == 3
+
+    def test_a_finished_one_returns_at_once_and_changes_nothing(self, molvae, training, tmp_path):
+        recipe = training()
+        molvae("train", recipe, "--out", "run")
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "model").iterdir()}
+        molvae("train", recipe, "--out", "run")
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "model").iterdir()} == before
+
+    def test_options_go_over_the_recipe(self, molvae, training, tmp_path):
+        words = ["--set", "train.batch=70", "--set", "name=other", "--device", "cpu", "--seed", 5]
+        molvae("train", training(), "--out", "run", *words)
+        kept = json.loads((tmp_path / "run" / "recipe.json").read_text())
+        assert (kept["train"]["batch"], kept["name"], kept["seed"]) == (70, "other", 5)
+        assert kept["hardware"]["device"] == "cpu"
+
+    def test_quiet_says_nothing(self, molvae, training):
+        result = molvae("train", training(), "--out", "run", "-q")
+        assert result.stdout + result.stderr == ""
+
+    def test_it_does_without_tensorboard(self, molvae, training, monkeypatch, tmp_path):
+        for name in [*sys.modules]:
+            if name.startswith("torch.utils.tensorboard"):
+                monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "tensorboard", None)  # what import finds of a package that is not there
+        molvae("train", training(), "--out", "run")
+        assert (tmp_path / "run" / "model" / "manifest.json").exists()
+        assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+class TestEvaluate:
+    def test_the_prior_alone(self, molvae, model):
+        figures = json.loads(molvae("evaluate", model, "-n", 40, "--json").stdout)
+        assert list(figures) == ["samples", "validity", "unique", "novel"]
+        assert figures["samples"] == 40
+        assert figures["validity"] > 0.5
+
+    def test_molecules_that_it_knows_come_back(self, molvae, model, trained):
+        words = ["--smiles", trained / "corpus" / "train.smi", "-n", 100, "--json"]
+        figures = json.loads(molvae("evaluate", model, *words).stdout)
+        assert figures["molecules"] == 100
+        assert figures["reconstruction"] > 0.5
+        assert 0 < figures["nll"] < 30
+        assert figures["active_units"] == 8
+
+    def test_as_a_table_and_the_same_each_time(self, molvae, model, trained):
+        words = ["evaluate", model, "--smiles", trained / "corpus" / "valid.smi", "-n", 20, "--seed", 3]
+        told = molvae(*words).stdout
+        assert "reconstruction" in told
+        assert molvae(*words).stdout == told
+
+    def test_rows_it_cannot_read_are_left_out_and_named(self, molvae, model, tmp_path):
+        (tmp_path / "mixed.smi").write_text("CCCCO\nBrCCBr\nC1CC\nCCCN\n")
+        result = molvae("evaluate", model, "--smiles", "mixed.smi", "-n", 10, "--json")
+        assert json.loads(result.stdout)["molecules"] == 2
+        assert "mixed.smi:2: left out" in result.stderr
+        assert "mixed.smi:3: left out" in result.stderr
+
+
+class TestSample:
+    def test_the_seed_decides(self, molvae, model):
+        texts = [molvae("sample", model, "-n", 20, "--seed", seed).stdout for seed in (1, 1, 2)]
+        assert texts[0] == texts[1] != texts[2]
+        assert len(texts[0].splitlines()) == 20
+
+    def test_temperature_draws_characters(self, molvae, model):
+        told = {t: molvae("sample", model, "-n", 30, "--temperature", t).stdout for t in (0.001, 1.5)}
+        assert told[0.001] == molvae("sample", model, "-n", 30).stdout != told[1.5]
+
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_into_a_table(self, molvae, model, tmp_path, ending):
+        texts = molvae("sample", model, "-n", 25, "--seed", 4).stdout.splitlines()
+        result = molvae("sample", model, "-n", 25, "--seed", 4, "-o", f"tables/samples{ending}")
+        valid = [text for text in texts if _valid(text)]
+        assert f"{len(valid)} of 25 strings are valid molecules" in result.stderr
+        table = read(tmp_path / "tables" / f"samples{ending}")
+        if ending == ".sdf":
+            assert list(table["SMILES"]) == [Molecule.parse(text).smiles for text in valid]
+        else:
+            assert list(table["SMILES"]) == texts
+        assert [path.name for path in (tmp_path / "tables").iterdir()] == [f"samples{ending}"]
+
+
+def _valid(text: str) -> bool:
+    from molvae.chem.molecule import parse_or_none
+
+    return parse_or_none(text) is not None
+
+
+class TestEncodeDecode:
+    def test_there_and_back(self, molvae, model, trained, tmp_path):
+        molvae("encode", model, trained / "corpus" / "train.smi", "-o", "z.parquet")
+        points = pd.read_parquet(tmp_path / "z.parquet")
+        smiles = (trained / "corpus" / "train.smi").read_text().split()
+        assert list(points.columns) == ["SMILES", *(f"z{k}" for k in range(8))]
+        assert list(points["SMILES"]) == smiles
+        molvae("decode", model, "z.parquet", "-o", "back.csv")
+        back = pd.read_csv(tmp_path / "back.csv")["SMILES"]
+        assert np.mean([a == b for a, b in zip(smiles, back, strict=True)]) > 0.5
+
+    def test_points_survive_text_too(self, molvae, model, trained, tmp_path):
+        for ending in ("parquet", "csv", "tsv"):
+            molvae("encode", model, trained / "corpus" / "valid.smi", "-o", f"z.{ending}", "-q")
+        told = {molvae("decode", model, f"z.{ending}").stdout for ending in ("parquet", "csv", "tsv")}
+        assert len(told) == 1
+        assert len(told.pop().splitlines()) == 20
+
+    def test_a_named_column_and_a_spelling_that_is_not_canonical(self, molvae, model, tmp_path):
+        (tmp_path / "mine.csv").write_text("SMILES,structure\nC,OCCCC\n")
+        molvae("encode", model, "mine.csv", "--column", "structure", "-o", "z.csv")
+        assert pd.read_csv(tmp_path / "z.csv").at[0, "SMILES"] == "CCCCO"
+
+    def test_decoding_draws_by_seed_and_temperature(self, molvae, model, trained):
+        molvae("encode", model, trained / "corpus" / "valid.smi", "-o", "z.parquet")
+        told = [
+            molvae("decode", model, "z.parquet", "--temperature", 1.5, "--seed", seed).stdout for seed in (1, 1, 2)
+        ]
+        assert told[0] == told[1] != told[2]
+
+
+class TestScore:
+    @pytest.fixture
+    def table(self, tmp_path):
+        path = tmp_path / "drugs.csv"
+        path.write_text("name,smiles\naspirin,CC(=O)Oc1ccccc1C(=O)O\nindole,c1ccc2[nH]ccc2c1\n")
+        return path
+
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_the_usual_objectives_into_each_format(self, molvae, table, tmp_path, ending):
+        molvae("score", table, "-o", f"scored{ending}")
+        scored = read(tmp_path / f"scored{ending}")
+        assert scored["SMILES"].tolist() == ["CC(=O)Oc1ccccc1C(=O)O", "c1ccc2[nH]ccc2c1"]
+        if ending != ".smi":
+            for word in ("logp", "qed", "sas"):
+                expected = [named(word).evaluate(Molecule.parse(smiles)) for smiles in scored["SMILES"]]
+                assert scored[named(word).label].astype(float).tolist() == pytest.approx(expected, abs=1e-12)
+
+    def test_what_was_in_the_table_stays(self, molvae, table, tmp_path):
+        molvae("score", table, "-o", "scored.csv", "--objective", "MolWt", "--objective", "qed_sas")
+        scored = pd.read_csv(tmp_path / "scored.csv", keep_default_na=False)
+        assert list(scored.columns) == ["SMILES", "name", "MolWt", "5QED-SAS", "failure"]
+        assert scored["name"].tolist() == ["aspirin", "indole"]
+        assert scored["MolWt"].tolist() == pytest.approx([180.159, 117.151], abs=1e-3)
+        assert scored["failure"].tolist() == ["", ""]
+
+    def test_a_function_in_the_current_folder(self, molvae, table, tmp_path):
+        (tmp_path / "carbons_here.py").write_text("def count(smiles):\n    return smiles.lower().count('c')\n")
+        molvae("score", table, "-o", "scored.csv", "--objective", "carbons_here:count")
+        scored = pd.read_csv(tmp_path / "scored.csv")
+        assert scored.iloc[:, 2].tolist() == [9.0, 8.0]
+
+    def test_one_bad_row_costs_that_row_alone(self, molvae, table, tmp_path):
+        table.write_text(table.read_text() + "broken,C1CC\nnothing,\n")
+        result = molvae("score", table, "-o", "scored.csv", code=1)
+        assert "2 of 4 molecules scored" in result.stderr
+        assert "error: 2 rows have no value; the column 'failure' of scored.csv says why" in result.stderr
+        scored = pd.read_csv(tmp_path / "scored.csv")
+        assert scored["QED"].notna().tolist() == [True, True, False, False]
+        assert "unclosed ring" in scored.at[2, "failure"]
+
+
+class TestModels:
+    def test_a_folder_has_a_card_too(self, molvae, model):
+        assert "tiny" in molvae("models", model).stdout
+        facts = json.loads(molvae("models", model, "--json").stdout)
+        assert facts["name"] == "tiny"
+        assert facts["recipe"]["net"]["latent"] == 8
+
+    def test_those_that_are_installed(self, molvae, model, monkeypatch, tmp_path):
+        from molvae.vae import checkpoint
+
+        monkeypatch.setattr(checkpoint, "MODELS", tmp_path / "installed")
+        assert "no models are installed" in molvae("models").stderr
+        (tmp_path / "installed").mkdir()
+        (tmp_path / "installed" / "mine").symlink_to(model)
+        told = molvae("models").stdout.splitlines()
+        assert told[0].split()[:2] == ["model", "nll"]
+        assert told[1].split()[0] == "mine"
+        assert told[2].endswith("mine/card.md")
+        assert json.loads(molvae("models", "--json").stdout)["mine"]["card"].endswith("mine/card.md")
+        assert len(molvae("sample", "mine", "-n", 2).stdout.splitlines()) == 2
+        assert "did you mean 'mine'?" in molvae("sample", "mien", code=1).stderr
