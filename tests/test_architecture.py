@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "config", "folders"}
+FOUNDATION = {"errors", "config", "folders", "workers"}
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
     "folders": {"errors", "config"},
+    "workers": set(),
     "chem": FOUNDATION,
     "vae": FOUNDATION | {"chem"},
     "bo": FOUNDATION,

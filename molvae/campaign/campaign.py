@@ -280,7 +280,7 @@ def _claim(out: Path, recipe: CampaignRecipe) -> None:
         claim(out, recipe)
     except RecipeError:
         with only_writer(out, "this campaign"):
-            if (out / FILE).exists() and Store.read(out).state().records:
+            if not (out / FILE).exists() or Store.read(out).state().records:
                 raise
             for path in (out / "recipe.json", *out.glob(f"{FILE}*")):
                 path.unlink(missing_ok=True)

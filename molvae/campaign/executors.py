@@ -20,6 +20,7 @@ from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
 from molvae.errors import CampaignError
+from molvae.workers import deaf_to_ctrl_c
 
 START_TIMEOUT = 60
 """Seconds that the first worker may take to start; one or two are usual."""
@@ -105,8 +106,10 @@ def evaluate_one(objectives: Objectives, smiles: str) -> Outcome:
 
 def _await_workers(pool: ProcessPool) -> None:
     """Workers that die while starting are started again without end; this finds out."""
+    with deaf_to_ctrl_c():
+        first = pool.schedule(os.getpid)  # starts the pool
     try:
-        pool.schedule(os.getpid).result(timeout=START_TIMEOUT)
+        first.result(timeout=START_TIMEOUT)
     except TimeoutError:
         raise CampaignError(
             f"no worker process was ready after {START_TIMEOUT} s; a script that runs a campaign needs "

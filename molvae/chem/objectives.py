@@ -155,8 +155,8 @@ class Desirability(BaseScorer):
     def __call__(self, molecule: Molecule) -> float:
         """The desirability of the value."""
         values, desirabilities = zip(*self.points, strict=True)
-        found = float(np.interp(value_of(self.of, molecule), values, desirabilities))
-        return min(max(found, min(desirabilities)), max(desirabilities))  # rounding may leave them
+        found = np.interp(value_of(self.of, molecule), values, desirabilities)
+        return float(np.clip(found, min(desirabilities), max(desirabilities)))  # rounding may leave them
 
 
 Scorer = Annotated[

@@ -24,11 +24,12 @@ def score_table(
         ObjectiveError: an objective's module cannot be imported.
     """
     labels = [objective.label for objective in objectives]
-    taken = [label for k, label in enumerate(labels) if label in table.columns or label in labels[:k]]
-    if taken or "failure" in table.columns:
-        raise UsageError(
-            f"the table already has a column {(taken or ['failure'])[0]!r}; rename it, or drop the objective"
-        )
+    twice = [label for k, label in enumerate(labels) if label in labels[:k]]
+    if twice:
+        raise UsageError(f"the objective {twice[0]!r} is asked for twice; once is enough")
+    taken = [label for label in (*labels, "failure") if label in table.columns]
+    if taken:
+        raise UsageError(f"the table already has a column {taken[0]!r}; rename it, or drop the objective")
     for objective in objectives:
         objective.prepare()
     values: list[list[float | None]] = []

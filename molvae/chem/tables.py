@@ -3,6 +3,7 @@
 import csv
 import difflib
 import gzip
+import io
 import itertools
 import logging
 import zlib
@@ -307,12 +308,15 @@ def _write_xlsx(table: "pd.DataFrame", path: Path) -> int:
     def legal(value: object) -> object:
         return ILLEGAL_CHARACTERS_RE.sub("", value) if isinstance(value, str) else value
 
-    with pd.ExcelWriter(path, engine="openpyxl") as writer:
+    # into memory first: the ZIP writer of a file that filled the disk complains once more when it is thrown away
+    content = io.BytesIO()
+    with pd.ExcelWriter(content, engine="openpyxl") as writer:
         table.map(legal).to_excel(writer, sheet_name="molecules", index=False, freeze_panes=(1, 0))
         for row in writer.sheets["molecules"].iter_rows():
             for cell in row:
                 if cell.data_type in ("f", "e"):  # text that begins with "=", or such as "#N/A", is text here
                     cell.data_type = "s"
+    path.write_bytes(content.getvalue())
     return len(table)
 
 

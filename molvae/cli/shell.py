@@ -66,8 +66,8 @@ class _Lines(logging.Handler):
 def _speak(verbose: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
     log.handlers = [_Lines()]
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    # the package sets its own level when it is imported, so this module of it, which tells of precision, is silenced
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.ERROR)
 
 
 def report(error: BaseException) -> int:
@@ -114,7 +114,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for key, value in rows[0].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(key, justify="right" if number else "left", overflow="fold", no_wrap=number, min_width=len(key))
+        table.add_column(
+            key, justify="right" if number else "left", overflow="fold", no_wrap=number, min_width=len(key)
+        )
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
     if not out.is_terminal:  # a program reads it: nothing is folded

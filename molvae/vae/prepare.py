@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from molvae.folders import (
     write_json,
 )
 from molvae.vae.vocab import Vocab
+from molvae.workers import deaf_to_ctrl_c
 
 PARTS: Final = ("train", "valid", "test")
 FILES: Final = ("train.smi", "valid.smi", "test.smi", "vocab.json", "rejects.csv")
@@ -295,7 +295,8 @@ def _cleaned(rows: Iterator[Row], settings: PrepareSettings, workers: int) -> It
     waiting: deque[Future[list[Accepted | Rejected]]] = deque()
     try:
         for chunk in everything:
-            waiting.append(pool.submit(_clean_chunk, chunk, settings))
+            with deaf_to_ctrl_c():
+                waiting.append(pool.submit(_clean_chunk, chunk, settings))
             if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -314,8 +315,7 @@ def _clean_chunk(chunk: list[Row], settings: PrepareSettings) -> list[Accepted |
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends: an orphan would wait for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent however it ends: an orphan would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -123,6 +123,9 @@ def _run(
         plain.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     progress = load_state(out / "state.safetensors", plain, adam)
+    if progress.step and progress.corpus != corpus.digest:
+        raise TrainingError(f"{corpus.folder} has changed since {out} was begun; bring it back, or take a new --out")
+    progress = replace(progress, corpus=corpus.digest)
     net, optimizer = fabric.setup(plain, adam)
     longest = math.ceil(LONGER * max(map(len, corpus.train + corpus.valid + corpus.test)))
     vae = SmilesVAE(plain, corpus.vocab, longest, known=KnownMolecules.of(corpus.train))

@@ -22,6 +22,7 @@ class Progress:
         seconds: spent so far, over all starts.
         nll, kl: sums of the batch means since the last evaluation.
         batches: how many they sum.
+        corpus: digest of the corpus it is trained on.
     """
 
     step: int = 0
@@ -29,6 +30,7 @@ class Progress:
     nll: float = 0.0
     kl: float = 0.0
     batches: int = 0
+    corpus: str = ""
 
     def after(self, nll: float, kl: float) -> "Progress":
         """One step later."""

@@ -26,7 +26,7 @@ def tiny() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def trained(tiny, tmp_path_factory, worker_id) -> Path:
-    """The tiny model's folder: ``molecules.smi``, ``corpus``, ``training/model``; one for all workers. Not to change."""
+    """The tiny model's folder: ``molecules.smi``, ``corpus``, ``training/model``; made once, not to change."""
     base = tmp_path_factory.getbasetemp()
     return tiny.make(base if worker_id == "master" else base.parent)
 
@@ -156,10 +156,10 @@ def campaign(tmp_path, trained, model, write_recipe):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of its own, of so many bytes; skipped where mounting is not allowed."""
+    """A folder on a disk of its own of a size such as ``"64k"``; skipped where mounting is not allowed."""
     mounted = []
 
-    def mount(size: int) -> Path:
+    def mount(size: str) -> Path:
         folder = tmp_path / "disk"
         folder.mkdir()
         done = subprocess.run(
@@ -173,3 +173,13 @@ def small_disk(tmp_path):
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def remount():
+    """Change a mounted disk: ``"size=1m"`` makes room, ``"ro"`` forbids writing."""
+
+    def change(folder: Path, option: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)
+
+    return change

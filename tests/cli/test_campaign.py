@@ -68,14 +68,13 @@ class TestOptimize:
         assert found["front"].iloc[0] == 1
 
     def test_an_objective_that_fails_costs_its_molecule_alone(self, molvae, campaign, tmp_path):
-        (tmp_path / "fussy_here.py").write_text(
-            "def score(smiles):\n    if 'N' in smiles:\n        raise ValueError('no nitrogen')\n    return len(smiles)\n"
-        )
+        (tmp_path / "fussy_here.py").write_text("def score(smiles):\n    return len(smiles) / ('N' not in smiles)\n")
         objectives = [{"score": {"kind": "callable", "call": "fussy_here:score"}}]
         told = molvae("optimize", campaign(objectives=objectives), "--out", "run").stdout
         assert int(re.search(r"(\d+) failed", told)[1]) > 0
         assert "14 of 14 molecules evaluated" in told
 
+    @pytest.mark.slow
     def test_worker_processes_give_the_same_table(self, molvae, process, campaign, tmp_path):
         molvae("optimize", campaign(), "--out", "inline")
         one = process("optimize", campaign(executor={"kind": "processes", "workers": 2}), "--out", "pool")
@@ -87,6 +86,12 @@ class TestOptimize:
         assert "no model folder zinc" in refused("optimize", campaign(model="zinc"), "--out", "run", code=1)
         refused("optimize", campaign(start={"kind": "file", "path": "nowhere.smi", "n": 6}), "--out", "run", code=1)
         assert "14 of 14" in molvae("optimize", campaign(), "--out", "run").stdout
+
+    def test_the_folder_of_a_training_is_left_alone(self, refused, campaign, trained):
+        before = {path: path.stat().st_mtime_ns for path in (trained / "training").rglob("*.*")}
+        told = refused("optimize", campaign(), "--out", trained / "training", code=2)
+        assert "was begun with another recipe" in told
+        assert {path: path.stat().st_mtime_ns for path in (trained / "training").rglob("*.*")} == before
 
 
 class TestStatus:

@@ -1,6 +1,7 @@
 """molvae data …: list, fetch, prepare."""
 
 import csv
+import itertools
 import json
 
 import pytest
@@ -58,7 +59,7 @@ def test_prepare_cleans_splits_and_says_what_it_rejected(molvae, tmp_path):
     (tmp_path / "mine.csv").write_text("\n".join(MIXED) + "\n")
     result = molvae("data", "prepare", "mine.csv", "-o", "mine", "--valid", "1", "--test", "1", "--seed", "3")
     parts = {part: (tmp_path / "mine" / f"{part}.smi").read_text().split() for part in ("train", "valid", "test")}
-    assert sorted(sum(parts.values(), [])) == ["CCC", "CCN", "CCO", "c1ccccc1"]
+    assert sorted(itertools.chain(*parts.values())) == ["CCC", "CCN", "CCO", "c1ccccc1"]
     assert [len(parts[part]) for part in ("train", "valid", "test")] == [2, 1, 1]
     with open(tmp_path / "mine" / "rejects.csv", newline="") as file:
         rejects = {row["line"]: (row["text"], row["reason"]) for row in csv.DictReader(file)}

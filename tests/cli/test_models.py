@@ -144,9 +144,7 @@ class TestEncodeDecode:
 
     def test_decoding_draws_by_seed_and_temperature(self, molvae, model, trained):
         molvae("encode", model, trained / "corpus" / "valid.smi", "-o", "z.parquet")
-        told = [
-            molvae("decode", model, "z.parquet", "--temperature", 1.5, "--seed", seed).stdout for seed in (1, 1, 2)
-        ]
+        told = [molvae("decode", model, "z.parquet", "--temperature", 1.5, "--seed", seed).stdout for seed in (1, 1, 2)]
         assert told[0] == told[1] != told[2]
 
 

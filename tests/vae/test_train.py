@@ -3,6 +3,7 @@
 import math
 import os
 import resource
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from molvae.errors import DataError, FolderBusy, FolderError, RecipeError, Train
 from molvae.folders import only_writer, seal
 from molvae.vae.checkpoint import load_model, model_facts
 from molvae.vae.corpus import Corpus, LengthBatches
+from molvae.vae.prepare import PrepareSettings, prepare
 from molvae.vae.recipe import TrainRecipe
 from molvae.vae.train import make_fabric, train
 from molvae.vae.vocab import Vocab
@@ -223,6 +225,20 @@ def test_a_damaged_state_is_said_with_what_to_do(recipe, tmp_path, damage):
         TrainingError, match=r"(?s)state\.safetensors cannot be read: .*remove it to start from the beginning"
     ):
         train(recipe(), tmp_path)
+
+
+def test_another_corpus_under_the_same_name_is_refused(recipe, molecules, tmp_path):
+    source = tmp_path / "source.smi"
+    settings = recipe(corpus=str(tmp_path / "prepared"))
+    for seed in (0, 1):
+        source.write_text("\n".join(molecules))
+        shutil.rmtree(tmp_path / "prepared", ignore_errors=True)
+        prepare(source, tmp_path / "prepared", PrepareSettings(valid=20, test=20, seed=seed))
+        if seed == 0:
+            with pytest.raises(KeyboardInterrupt):
+                train(settings, tmp_path / "out", stop_at(4))
+    with pytest.raises(TrainingError, match=r"prepared has changed since .*out was begun; bring it back"):
+        train(settings, tmp_path / "out")
 
 
 def test_a_full_disk_stops_the_training_and_keeps_the_last_state(recipe, tmp_path, whole):
