@@ -38,11 +38,7 @@ def nearest_similarity(queries: Sequence[Molecule], references: Sequence[Molecul
     if not queries:
         return np.zeros(0)
     if not references:
-        raise DataError(
-            "the nearest reference was asked for, but there are no reference molecules; give at least one"
-        )
+        raise DataError("the nearest reference was asked for, but there are no reference molecules; give at least one")
     fingerprint = morgan()
     known = [fingerprint(reference.mol) for reference in references]
-    return np.array(
-        [max(DataStructs.BulkTanimotoSimilarity(fingerprint(query.mol), known)) for query in queries]
-    )
+    return np.array([max(DataStructs.BulkTanimotoSimilarity(fingerprint(query.mol), known)) for query in queries])

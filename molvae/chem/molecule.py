@@ -152,9 +152,7 @@ def _explain(text: str) -> InvalidSmiles:
     if not text:
         return InvalidSmiles(text, "an empty text is not a SMILES")
     if len(text) > MAX_LENGTH:
-        return InvalidSmiles(
-            text, f"a SMILES of {len(text)} characters is too long, at most {MAX_LENGTH} are read"
-        )
+        return InvalidSmiles(text, f"a SMILES of {len(text)} characters is too long, at most {MAX_LENGTH} are read")
     for position, character in enumerate(text):
         if not character.isascii() or not character.isprintable() or character == " ":
             return InvalidSmiles(text, f"the character {character!r} does not belong in a SMILES", position)

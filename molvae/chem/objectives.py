@@ -277,9 +277,7 @@ def named(kind_or_name: str) -> Objective:
         raise UsageError(f"the objective {kind_or_name!r} needs settings ({settings}); put it in a recipe")
     hint = nearest(kind_or_name, [*plain, *DESCRIPTORS])
     if "did you mean" not in hint:
-        hint = (
-            f"; known are {', '.join(plain)}, any RDKit descriptor such as MolWt, and package.module:function"
-        )
+        hint = f"; known are {', '.join(plain)}, any RDKit descriptor such as MolWt, and package.module:function"
     raise UsageError(f"there is no objective {kind_or_name!r}{hint}")
 
 

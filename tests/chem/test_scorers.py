@@ -275,9 +275,7 @@ def _evaluate_in(folder: str, pickled: bytes) -> float:
 
 def test_callable_in_another_process(own_module):
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert (
-            pool.apply(_evaluate_in, (str(own_module), pickle.dumps(named("own_docking:affinity")))) == -3.0
-        )
+        assert pool.apply(_evaluate_in, (str(own_module), pickle.dumps(named("own_docking:affinity")))) == -3.0
 
 
 @pytest.mark.parametrize(
@@ -291,9 +289,7 @@ def test_callable_in_another_process(own_module):
 )
 def test_callable_that_cannot_be_loaded(own_module, call, message, aspirin):
     made = Objective(
-        score=WeightedSum(
-            of=(QED(), Desirability(of=External(call=call), points=((0, 0), (1, 1)))), weights=(1, 1)
-        )
+        score=WeightedSum(of=(QED(), Desirability(of=External(call=call), points=((0, 0), (1, 1)))), weights=(1, 1))
     )
     with pytest.raises(ObjectiveError, match=message):
         made.prepare()
