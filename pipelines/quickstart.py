@@ -13,7 +13,7 @@ def quickstart(folder: Path, overrides: list[str]) -> Path:
     raw = molvae.fetch("nci5k", folder / "raw")  # 5,000 molecules from inside RDKit's package
     molvae.prepare(raw, folder / "corpus", molvae.PrepareSettings(valid=200, test=0))
 
-    settings = [f'corpus="{folder / "corpus"}"', *overrides]
+    settings = [f"corpus={folder / 'corpus'}", *overrides]
     recipe = molvae.read_recipe("pipelines/train_nci5k.toml", molvae.TrainRecipe, settings)
     model = molvae.train(recipe, folder / "training")  # stopped? the same call goes on
 
@@ -21,8 +21,8 @@ def quickstart(folder: Path, overrides: list[str]) -> Path:
     aspirin = vae.encode(["CC(=O)Oc1ccccc1C(=O)O"])
     print("aspirin decodes to", vae.decode(aspirin.mean)[0])
 
-    search = [f'model="{model}"', "start.n=20", "budget.evaluations=50", 'executor.kind="inline"']
-    start = ['start.kind="training"', f'start.path="{folder / "corpus"}"']
+    search = [f"model={model}", "start.n=20", "budget.evaluations=50", "executor.kind=inline"]
+    start = ["start.kind=training", f"start.path={folder / 'corpus'}"]
     campaign = molvae.Campaign.open("pipelines/campaign.toml", folder / "campaign", [*search, *start])
     campaign.run()
     print(campaign.table().head(10))
