@@ -75,6 +75,9 @@ def report(error: BaseException) -> int:
     if log.isEnabledFor(logging.DEBUG):
         err.print_exception()
     if isinstance(error, KeyboardInterrupt):
+        # CPython remembers a Ctrl-C that passed through an exec of a string, as named tuples do on import, and under
+        # `python -m` would end by the signal although it was handled; another exec of a string makes it forget
+        exec("")
         err.print("interrupted; nothing is lost, the same command goes on where it stopped")
         return 1
     if isinstance(error, MolvaeError):

@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -123,3 +125,13 @@ def test_a_preparation_starts_over(process, tmp_path):
     assert last.returncode == 0, errors
     assert (tmp_path / "mine" / "manifest.json").exists()
     assert not list((tmp_path / "mine").glob(".partial-*"))
+
+
+def test_ctrl_c_inside_an_exec_leaves_with_1_all_the_same(tmp_path):
+    """There ``python -m`` would end by the signal, although the interrupt was handled."""
+    (tmp_path / "caught.py").write_text(
+        "import sys\nfrom molvae.cli.shell import report\n"
+        "try:\n    exec('raise KeyboardInterrupt')\nexcept KeyboardInterrupt as error:\n    sys.exit(report(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "caught"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, LINE + "\n")
