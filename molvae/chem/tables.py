@@ -82,14 +82,7 @@ def read_table(path: str | Path, column: str | None = None) -> "pd.DataFrame":
         pairs = [(text, name) for _, text, name in _smi_lines(path)]
         frame = pd.DataFrame(pairs, columns=["SMILES", "name"])
         return frame if frame["name"].any() else frame[["SMILES"]]
-    try:
-        if ending == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            separator = "\t" if ending == ".tsv" else ","
-            frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", encoding_errors="replace")
-    except (*_DAMAGE, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    frame = _read_frame(path, ending)
     name = _find_column(path, [str(known) for known in frame.columns], column)
     frame.columns = pd.Index([str(known) for known in frame.columns])
     if name != "SMILES":
@@ -106,19 +99,9 @@ def read_columns(path: str | Path, names: Sequence[str]) -> "npt.NDArray[np.floa
             finite numbers in them.
     """
     import numpy as np
-    import pandas as pd
 
     path = Path(path)
-    ending = _ending(path)
-    try:
-        if ending == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(path, sep="\t" if ending == ".tsv" else ",")
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except (*_DAMAGE, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    frame = _read_frame(path, _ending(path))
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise DataError(
@@ -198,6 +181,19 @@ def _ending(path: Path) -> str:
         known = ".smi, .txt, .csv, .tsv (each also with .gz) and .parquet"
         raise DataError(f"{path}: the ending tells the format; known are {known}")
     return endings[-1]
+
+
+def _read_frame(path: Path, ending: str) -> "pd.DataFrame":
+    """All columns of a .parquet, .tsv or .csv file."""
+    import pandas as pd
+
+    try:
+        if ending == ".parquet":
+            return pd.read_parquet(path)
+        separator = "\t" if ending == ".tsv" else ","
+        return pd.read_csv(path, sep=separator, encoding="utf-8-sig", encoding_errors="replace")
+    except (*_DAMAGE, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _open(path: Path) -> IO[str]:

@@ -83,7 +83,10 @@ def evaluate(
                 break
         if not texts:
             raise UsageError(f"{smiles} has no molecule that this model reads")
-        figures |= {"molecules": float(len(texts)), **asdict(metrics.evaluate(vae, texts, n, seed))}
+        figures |= {
+            "molecules": float(len(texts)),
+            **asdict(metrics.evaluate_beside(vae, texts, figures["validity"], seed)),
+        }
     if as_json:
         out.print_json(json.dumps(figures))
     else:

@@ -85,8 +85,7 @@ def model_facts(model: str | Path) -> dict[str, Any]:
 
 def installed_models() -> tuple[InstalledModel, ...]:
     """The models that come with the package."""
-    folders = sorted(path.parent for path in MODELS.glob(f"*/{MANIFEST}"))
-    return tuple(InstalledModel(folder.name, folder, model_facts(folder)) for folder in folders)
+    return tuple(InstalledModel(name, folder, model_facts(folder)) for name, folder in _installed().items())
 
 
 def find_model(model: str | Path) -> Path:
@@ -97,12 +96,15 @@ def find_model(model: str | Path) -> Path:
     """
     if Path(model).is_dir():
         return Path(model)
-    names = sorted(path.parent.name for path in MODELS.glob(f"*/{MANIFEST}"))
-    if str(model) in names:
-        return MODELS / str(model)
-    raise ModelError(
-        f"there is no model folder {model}, and no installed model of that name{nearest(str(model), names)}"
-    )
+    installed = _installed()
+    if str(model) in installed:
+        return installed[str(model)]
+    hint = nearest(str(model), installed)
+    raise ModelError(f"there is no model folder {model}, and no installed model of that name{hint}")
+
+
+def _installed() -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in sorted(MODELS.glob(f"*/{MANIFEST}"))}
 
 
 def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -38,6 +38,11 @@ class Evaluation:
 
 def evaluate(vae: SmilesVAE, texts: Sequence[str], samples: int, seed: int = 0) -> Evaluation:
     """Evaluate on canonical SMILES the model has not seen, and on ``samples`` points of the prior."""
+    return evaluate_beside(vae, texts, validity(vae.sample(samples, seed)), seed)
+
+
+def evaluate_beside(vae: SmilesVAE, texts: Sequence[str], validity_prior: float, seed: int = 0) -> Evaluation:
+    """As `evaluate`, where the validity of prior samples is known already: decoding them takes longest."""
     nll, kl = likelihood(vae, texts, seed)
     posterior = vae.encode_texts(texts)
     decoded = vae.decode(posterior.mean)
@@ -47,7 +52,7 @@ def evaluate(vae: SmilesVAE, texts: Sequence[str], samples: int, seed: int = 0) 
         active_units=active_units(posterior.mean),
         reconstruction=float(np.mean([a == b for a, b in zip(texts, decoded, strict=True)])),
         validity_decoded=validity(decoded),
-        validity_prior=validity(vae.sample(samples, seed)),
+        validity_prior=validity_prior,
     )
 
 

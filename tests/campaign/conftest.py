@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -11,13 +10,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("toy", HERE / "toy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def toy(module_at) -> ModuleType:
+    return module_at(HERE / "toy.py")
 
 
 @pytest.fixture(scope="session")

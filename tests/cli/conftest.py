@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import logging
 import os
@@ -15,13 +14,8 @@ ROOT = HERE.parents[1]
 
 
 @pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny", HERE / "tiny.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tiny(module_at) -> ModuleType:
+    return module_at(HERE / "tiny.py")
 
 
 @pytest.fixture(scope="session")
