@@ -48,7 +48,7 @@ def disturb(process, tmp_path):
 
 
 def check(number: signal.Signals, errors: str) -> None:
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     if number == signal.SIGINT:
         assert errors.splitlines()[-1] == LINE
         assert errors.count(LINE) == 1
