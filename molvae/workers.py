@@ -1,14 +1,54 @@
-"""Worker processes: what they inherit from the process that starts them."""
+"""Ctrl-C and polite kills: what waits for the end of a step. Worker processes: they do not hear, and end with us."""
 
+import multiprocessing
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from types import FrameType
+
+
+@contextmanager
+def held_signals() -> Iterator[threading.Event]:
+    """Ctrl-C and a polite kill (SIGTERM) wait for the end of the block; the event tells that one came.
+
+    A long block looks at the event and ends early. A second signal does at once what the first would have done without
+    the block. Only the main thread hears of signals, so in others nothing is held.
+    """
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's own
+    first = signal.SIGINT
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def hold(number: int, _: FrameType | None) -> None:
+        nonlocal first
+        restore()
+        first = signal.Signals(number)
+        came.set()
+
+    for number in before:
+        signal.signal(number, hold)
+    try:
+        yield came
+    finally:
+        restore()
+    if came.is_set():
+        signal.raise_signal(first)
 
 
 @contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
-    """Threads and processes begun inside do not hear of Ctrl-C, nor do those that they begin.
+    """Threads and processes begun inside do not hear of Ctrl-C, nor do those that they begin; here it waits.
 
     A terminal sends it to every process, and a worker that still imports would show its traceback. To end the workers
     is the business of the process that started them.
@@ -16,9 +56,43 @@ def deaf_to_ctrl_c() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # Python's own; when the first worker starts it, it would let Ctrl-C through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with held_signals():  # a worker whose parent ends while it hands over what to do would show a traceback, too
+        _start_tracker()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Start Python's own process that removes what a killed process leaves; started by a worker, it would hear Ctrl-C.
+
+    It would also print a warning about what it removes.
+    """
+    sys.warnoptions.append("ignore:resource_tracker")
     try:
-        yield
+        resource_tracker.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        sys.warnoptions.remove("ignore:resource_tracker")
+
+
+def follow_parent() -> None:
+    """Called first in a worker: it ends, with all that it has started, as soon as its parent has ended or stops it.
+
+    An orphan would wait for work for ever, and a docking program begun by it would go on.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
+    def end(*_: object) -> None:
+        os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(1)
+
+    def follow() -> None:
+        parent.join()
+        end()
+
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=follow, daemon=True).start()

@@ -17,7 +17,7 @@ FOUNDATION = {"errors", "config", "folders", "workers"}
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
-    "folders": {"errors", "config"},
+    "folders": {"errors", "config", "workers"},
     "workers": set(),
     "chem": FOUNDATION,
     "vae": FOUNDATION | {"chem"},

@@ -20,7 +20,7 @@ from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
 from molvae.errors import CampaignError
-from molvae.workers import deaf_to_ctrl_c
+from molvae.workers import deaf_to_ctrl_c, follow_parent
 
 START_TIMEOUT = 60
 """Seconds that the first worker may take to start; one or two are usual."""
@@ -60,7 +60,8 @@ class Processes(Component):
         Raises:
             CampaignError: the workers do not start.
         """
-        pool = ProcessPool(max_workers=self.workers or os.cpu_count() or 1, context=get_context("spawn"))
+        workers = self.workers or os.cpu_count() or 1
+        pool = ProcessPool(workers, context=get_context("spawn"), initializer=follow_parent)
         try:
             _await_workers(pool)
             yield lambda proposals: self._evaluate(pool, objectives, proposals)

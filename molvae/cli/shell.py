@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from molvae.cli import interrupted
 from molvae.errors import MolvaeError, UsageError
 
 app = typer.Typer(
@@ -41,7 +42,9 @@ def command(name: str, example: str, group: typer.Typer = app) -> Callable[[Call
             _speak(verbose, quiet)
             try:
                 function(**arguments)
-            except (Exception, KeyboardInterrupt) as error:
+            except KeyboardInterrupt:  # a training's, once its state is saved
+                interrupted()
+            except Exception as error:
                 sys.exit(report(error))
 
         own = list(inspect.signature(function).parameters.values())
@@ -70,16 +73,10 @@ def _speak(verbose: bool, quiet: bool) -> None:
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.ERROR)
 
 
-def report(error: BaseException) -> int:
+def report(error: Exception) -> int:
     """Say what went wrong, with the traceback only if -v asked for it; returns the exit code."""
     if log.isEnabledFor(logging.DEBUG):
         err.print_exception()
-    if isinstance(error, KeyboardInterrupt):
-        # CPython remembers a Ctrl-C that passed through an exec of a string, as named tuples do on import, and under
-        # `python -m` would end by the signal although it was handled; another exec of a string makes it forget
-        exec("")
-        err.print("interrupted; nothing is lost, the same command goes on where it stopped")
-        return 1
     if isinstance(error, MolvaeError):
         message, code = str(error), error.exit_code
     elif isinstance(error, OSError):

@@ -1,6 +1,7 @@
-"""Real commands, interrupted and killed at random moments: the same command goes on as if nothing had been."""
+"""Real commands, interrupted and killed: one line, exit code 1, and the same command goes on as if nothing had been."""
 
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).parents[2]
 LINE = "interrupted; nothing is lost, the same command goes on where it stopped"
 SLOWLY = """
 import time
@@ -127,11 +129,122 @@ def test_a_preparation_starts_over(process, tmp_path):
     assert not list((tmp_path / "mine").glob(".partial-*"))
 
 
-def test_ctrl_c_inside_an_exec_leaves_with_1_all_the_same(tmp_path):
-    """There ``python -m`` would end by the signal, although the interrupt was handled."""
-    (tmp_path / "caught.py").write_text(
-        "import sys\nfrom molvae.cli.shell import report\n"
-        "try:\n    exec('raise KeyboardInterrupt')\nexcept KeyboardInterrupt as error:\n    sys.exit(report(error))\n"
+ENTRIES = {"module": ("-m", "molvae"), "script": ("-c", "from molvae.cli import main; main()")}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_ctrl_c_while_python_imports_typer(tmp_path, entry):
+    """The commands' own imports are the first that take long."""
+    (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    with subprocess.Popen([sys.executable, *ENTRIES[entry], "models"], env=environment, text=True, **pipes) as one:
+        assert one.stdout.readline() == "importing\n"
+        one.send_signal(signal.SIGINT)
+        output, errors = one.communicate(timeout=30)
+    assert (one.returncode, output, errors) == (1, "", LINE + "\n")
+
+
+STOP = """
+import atexit, os, signal, threading, time, weakref
+
+
+class Thing:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{number}):
+        kill(process, number)
+
+
+def stop(*_):
+    os.kill(os.getpid(), signal.{number})
+
+
+"""
+MOMENTS = {
+    "in a finaliser": "def score(smiles):\n    Thing()\n    return 1.0",
+    "in a callback": "def score(smiles):\n    thing = {1}\n    kept = weakref.ref(thing, stop)\n    del thing",
+    "where all is caught": "def score(smiles):\n    try:\n        stop()\n    except BaseException:\n        pass",
+    "in an import": "stop()",
+    "in an exec": "exec('stop()')",
+    "in a long calculation": "def score(smiles):\n    threading.Timer(0.2, stop).start()\n    time.sleep(600)",
+    "at the exit": "atexit.register(stop)\n\n\ndef score(smiles):\n    return 1.0",
+}
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_at_awkward_moments(process, tmp_path, moment, number):
+    (tmp_path / "mine.smi").write_text("CC\nCCO\n")
+    (tmp_path / "awkward.py").write_text(STOP.format(number=number) + MOMENTS[moment] + "\n")
+    one = process("score", "mine.smi", "-o", "scored.csv", "--objective", "awkward:score", "-q")
+    output, errors = one.communicate(timeout=60)
+    assert (one.returncode, output, errors) == (1, "", LINE + "\n")
+
+
+def test_when_python_itself_ends_it_is_too_late(process, tmp_path):
+    (tmp_path / "mine.smi").write_text("CC\nCCO\n")
+    (tmp_path / "awkward.py").write_text(
+        STOP.format(number="SIGINT") + "thing = Thing()\n\n\ndef score(smiles):\n    return 1.0\n"
     )
-    done = subprocess.run([sys.executable, "-m", "caught"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, LINE + "\n")
+    one = process("score", "mine.smi", "-o", "scored.csv", "--objective", "awkward:score", "-q")
+    output, errors = one.communicate(timeout=60)
+    assert (one.returncode, output, errors) == (0, "", "")
+
+
+DOCKING = """
+import pathlib
+import subprocess
+
+
+def score(smiles):
+    pathlib.Path("began").touch()
+    subprocess.run(["sleep", "600"], check=True)
+    return 1.0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_long_docking_run_in_a_worker_ends_with_the_command(process, campaign, tmp_path):
+    from molvae.campaign.store import Store
+
+    (tmp_path / "docking_here.py").write_text(DOCKING)
+    objectives = [{"score": {"kind": "callable", "call": "docking_here:score"}}]
+    recipe = campaign(objectives=objectives, executor={"kind": "processes", "workers": 2})
+    one = process("optimize", recipe, "--out", "run")
+    while one.poll() is None and not (tmp_path / "began").exists():
+        time.sleep(0.05)
+    os.killpg(one.pid, signal.SIGINT)
+    output, errors = one.communicate(timeout=20)  # ends when no worker holds the pipes any more
+    assert (one.returncode, output, errors) == (1, "", LINE + "\n")
+    deadline = time.monotonic() + 10
+    while left := [stat for stat in Path("/proc").glob("[0-9]*/stat") if session(stat) == one.pid]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    state = Store.read(tmp_path / "run").state()
+    assert (state.used, state.failed) == (0, ())
+
+
+def session(stat: Path) -> int | None:
+    """The session of a process that still runs, by its ``/proc/…/stat``."""
+    try:
+        state, _, _, number, *_ = stat.read_text().rpartition(") ")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(number)
+
+
+def test_at_a_terminal_the_bar_goes_and_the_cursor_comes_back(process, tmp_path):
+    (tmp_path / "mine.smi").write_text("CC\nCCO\n")
+    (tmp_path / "awkward.py").write_text(STOP.format(number="SIGINT") + MOMENTS["in a long calculation"] + "\n")
+    ours, theirs = pty.openpty()
+    one = process("score", "mine.smi", "-o", "scored.csv", "--objective", "awkward:score", stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # how Linux tells that nobody writes any more
+        pass
+    os.close(ours)
+    assert one.wait(30) == 1
+    assert b"\x1b[?25l" in shown
+    assert shown.endswith(b"\r\x1b[K\x1b[?25h" + LINE.encode() + b"\r\n")
