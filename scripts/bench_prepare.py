@@ -2,6 +2,7 @@
 
     python scripts/bench_prepare.py --rows 250000
     python scripts/bench_prepare.py --input molecules.smi.gz --split scaffold
+    python scripts/bench_prepare.py --rows 20000 --score logp --score qed --score sas
 
 Without --input the rows are molecules of the NCI set in RDKit's package, joined end to end.
 """
@@ -25,13 +26,14 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help="a file of molecules; by default rows are made")
     parser.add_argument("--rows", type=int, default=250_000, help="rows to make (250,000)")
     parser.add_argument("--split", choices=["random", "scaffold"], default="random")
+    parser.add_argument("--score", action="append", default=[], help="a label to compute, such as qed; repeatable")
     parser.add_argument("--workers", type=int, help="processes (one for each core)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = options.input or make_rows(Path(folder) / "rows.smi", options.rows)
         start = time.perf_counter()
         with peak_memory() as peak:
-            settings = PrepareSettings(split=options.split)
+            settings = PrepareSettings(split=options.split, scores=tuple(options.score))
             manifest = prepare(source, Path(folder) / "corpus", settings, workers=options.workers)
         seconds = time.perf_counter() - start
     counts = manifest["counts"]
@@ -44,6 +46,7 @@ def main() -> None:
         "peak memory": f"{peak[0] / 2**20:,.0f} MiB (all processes)" if peak[0] else "(needs /proc)",
         "workers": options.workers or f"one for each of {os.cpu_count()} cores",
         "split": options.split,
+        "scores": ", ".join(options.score) or "none",
         "RDKit": RDKIT_VERSION,
     }
     for name, figure in figures.items():

@@ -18,6 +18,7 @@ from rdkit.Chem.rdDepictor import Compute2DCoords
 from molvae.chem.molecule import Molecule
 from molvae.errors import DataError, InvalidSmiles, UsageError, shorten
 from molvae.folders import atomic_path
+from molvae.workers import held_signals
 
 if TYPE_CHECKING:  # pandas and pyarrow wait inside the functions that need them: worker processes load this module
     import numpy as np
@@ -138,7 +139,7 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> int:
     path = Path(path)
     write = _WRITERS[check_ending(path)]
     table = _smiles_first(frame, path)
-    with atomic_path(path) as partial:
+    with held_signals(), atomic_path(path) as partial:
         return write(table, partial)
 
 
@@ -268,7 +269,8 @@ def _find_column(path: Path, names: Sequence[str], column: str | None) -> str:
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
-    raise DataError(f"{path} has no column {wanted!r}; its columns are {columns}{hint} (name the column of SMILES)")
+    advice = " (name the column of SMILES)" if column is None else ""
+    raise DataError(f"{path} has no column {wanted!r}; its columns are {columns}{hint}{advice}")
 
 
 def _smiles_first(frame: "pd.DataFrame", path: Path) -> "pd.DataFrame":

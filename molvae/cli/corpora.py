@@ -51,18 +51,31 @@ def prepare(
     max_length: Annotated[int, typer.Option(help="Longest canonical SMILES kept, in characters.")] = 120,
     keep_largest_fragment: Annotated[bool, typer.Option(help="Of salts and mixtures keep the largest part.")] = False,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of numbers to keep as a label; a cell may be empty or text; repeatable."),
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="Label to compute: logp, qed, sas, an RDKit descriptor such as MolWt; repeatable."),
+    ] = None,
 ) -> None:
-    """Clean, canonicalise, split: from a file of molecules to a corpus for training."""
+    """Clean, canonicalise, split, label: from a file of molecules to a corpus for training.
+
+    Labels are for models that also predict properties. A molecule of several rows gets the mean of their labels;
+    any label may be missing for any molecule.
+    """
     from molvae.config import parse_recipe
     from molvae.vae.prepare import PrepareSettings
     from molvae.vae.prepare import prepare as make
 
     shares = {key: int(x) if x.is_integer() else x for key, x in (("valid", valid), ("test", test))}
     choices = {"column": column, "split": split, "seed": seed, "max_length": max_length, **shares}
-    table = {**choices, "keep_largest_fragment": keep_largest_fragment}
+    table = {**choices, "keep_largest_fragment": keep_largest_fragment, "labels": label or [], "scores": score or []}
     settings = parse_recipe(table, PrepareSettings, "the command line")
     with progress_bar(f"preparing {source.name}", "rows") as update:
         manifest = make(source, folder, settings, progress=update)
     print_table([{**manifest["counts"], "longest": manifest["longest"], "split": manifest["split"]}])
+    print_table([{"labelled": name, **counts} for name, counts in manifest.get("labelled", {}).items()])
     if manifest["counts"]["rejected"]:
         remark(f"rejected rows and the reasons: {folder / 'rejects.csv'}")

@@ -3,27 +3,44 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from molvae.errors import DataError, FolderError
 from molvae.folders import MANIFEST, sha256, unseal
+from molvae.vae.labels import Labels, read_labels
 from molvae.vae.vocab import Vocab
 
 Tokens = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+class Batch(NamedTuple):
+    """Strings of one length: their ids ``(batch, time)``, and where each stands among the texts ``(batch,)``."""
+
+    tokens: Tokens
+    rows: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """What `prepare` wrote: canonical SMILES in three parts, and the characters of them all."""
+    """What `prepare` wrote: canonical SMILES in three parts, the characters of them all, and labels.
+
+    Attributes:
+        properties: what the columns of the labels are called; there may be none.
+        labels: for "train", "valid" and "test" ``(molecules, properties)`` in the properties' own units, row by row
+            those of the part's SMILES; NaN where one is missing.
+        digest: SHA-256 of the manifest, so of everything.
+    """
 
     folder: Path
     vocab: Vocab
     train: tuple[str, ...]
     valid: tuple[str, ...]
     test: tuple[str, ...]
+    properties: tuple[str, ...]
+    labels: dict[str, Labels]
     manifest: dict[str, Any]
     digest: str
 
@@ -41,11 +58,18 @@ class Corpus:
             raise DataError(f"{error}; `molvae data prepare INPUT -o {folder}` makes one") from error
         if manifest.get("kind") != "corpus":
             raise DataError(f"{folder} is not a prepared corpus; `molvae data prepare INPUT -o DIR` makes one")
-        train, valid, test = (
-            tuple((folder / f"{part}.smi").read_text().split()) for part in ("train", "valid", "test")
-        )
+        parts = {part: tuple((folder / f"{part}.smi").read_text().split()) for part in ("train", "valid", "test")}
         vocab = Vocab(json.loads((folder / "vocab.json").read_text(encoding="utf-8"))["characters"])
-        return cls(folder, vocab, train, valid, test, manifest, digest=sha256(folder / MANIFEST))
+        properties = tuple(manifest.get("properties", ()))
+        return cls(
+            folder,
+            vocab,
+            **parts,
+            properties=properties,
+            labels=read_labels(folder, properties, {part: len(texts) for part, texts in parts.items()}),
+            manifest=manifest,
+            digest=sha256(folder / MANIFEST),
+        )
 
 
 class LengthBatches:
@@ -64,17 +88,18 @@ class LengthBatches:
             raise DataError("there are no molecules")
         lengths = np.array([len(text) for text in texts])
         self.batch = batch
-        self.groups: list[Tokens] = [
-            np.array([vocab.encode(texts[row]) for row in np.flatnonzero(lengths == length)], dtype=np.uint8)
-            for length in np.unique(lengths)
-        ]
-        self.steps = sum(-(-len(group) // batch) for group in self.groups)
+        self.groups: list[Batch] = []
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length).astype(np.int32)
+            self.groups.append(Batch(np.array([vocab.encode(texts[row]) for row in rows], dtype=np.uint8), rows))
+        self.steps = sum(-(-len(group.rows) // batch) for group in self.groups)
 
-    def epoch(self, seed: int, epoch: int) -> list[Tokens]:
-        """All batches of an epoch, each ``(batch, time)``."""
+    def epoch(self, seed: int, epoch: int) -> list[Batch]:
+        """All batches of an epoch."""
         order = np.random.default_rng((seed, epoch))
         batches = []
-        for group in self.groups:
-            rows = order.permutation(len(group))
-            batches += [group[rows[k : k + self.batch]] for k in range(0, len(rows), self.batch)]
+        for tokens, rows in self.groups:
+            places = order.permutation(len(rows))
+            chosen = (places[k : k + self.batch] for k in range(0, len(rows), self.batch))
+            batches += [Batch(tokens[some], rows[some]) for some in chosen]
         return [batches[k] for k in order.permutation(len(batches))]

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import multiprocessing
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import Field
 
 from molvae.chem.molecule import Molecule
-from molvae.chem.tables import RDKIT_VERSION, Row, read_rows
+from molvae.chem.tables import RDKIT_VERSION, Row
 from molvae.config import Component, as_table, differing_keys
 from molvae.errors import DataError, FolderError, InvalidSmiles, UsageError
 from molvae.folders import (
@@ -30,18 +29,29 @@ from molvae.folders import (
     write_atomic,
     write_json,
 )
+from molvae.vae.labels import (
+    LABELS,
+    LabelTable,
+    count_rows,
+    labelled_rows,
+    prepare_scores,
+    property_names,
+    scored,
+    write_labels,
+)
 from molvae.vae.vocab import Vocab
-from molvae.workers import deaf_to_ctrl_c
+from molvae.workers import deaf_to_ctrl_c, follow_parent
 
 PARTS: Final = ("train", "valid", "test")
 FILES: Final = ("train.smi", "valid.smi", "test.smi", "vocab.json", "rejects.csv")
-CHUNK: Final = 1000
-"""Rows a worker gets at a time: about a quarter of a second of work."""
-SMALL: Final = 10
-"""Up to so many chunks are cleaned in this process: starting others would take as long."""
+CHUNK: Final = 200
+"""Rows a worker gets at a time: about a twentieth of a second of work, or a second where scores are computed."""
+SMALL: Final = 50
+"""Up to so many chunks are cleaned in this process, a tenth of it with scores: starting others would take as long."""
 
 Share = Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=0)]
 Progress = Callable[[int, int], None]
+Labelled = tuple[Row, tuple[float, ...]]
 
 
 class PrepareSettings(Component):
@@ -56,6 +66,8 @@ class PrepareSettings(Component):
         seed: of the split.
         keep_largest_fragment: of a salt or mixture keep the largest molecule; otherwise its row is rejected.
         max_length: characters of the longest canonical SMILES that is kept.
+        labels: columns of numbers that are kept with the molecules; empty cells and text are missing labels.
+        scores: further labels, computed: what `molvae.chem.objectives.named` understands, such as "qed" or "MolWt".
     """
 
     column: str | None = None
@@ -65,13 +77,21 @@ class PrepareSettings(Component):
     seed: int = 0
     keep_largest_fragment: bool = False
     max_length: int = Field(default=120, ge=1)
+    labels: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """What the labels are called, columns first: "QED" for the score "qed"."""
+        return property_names(self.labels, self.scores)
 
 
 class Accepted(NamedTuple):
-    """A canonical SMILES, and its Murcko scaffold where the split asks for it (else empty)."""
+    """A canonical SMILES, its Murcko scaffold where the split asks for it (else empty), its labels."""
 
     smiles: str
     scaffold: str
+    labels: tuple[float, ...] = ()
 
 
 class Rejected(NamedTuple):
@@ -99,10 +119,12 @@ def prepare(
     """Clean, split and write a corpus folder, its manifest last; the same call again returns the manifest at once.
 
     The folder holds ``train.smi``, ``valid.smi`` and ``test.smi`` (canonical SMILES, one a line), ``vocab.json`` (the
-    characters of all three) and ``rejects.csv`` (line, text, reason, file). The result depends on the source, the
-    settings and RDKit's version alone, not on the number of workers. A molecule that occurs twice is kept once: its
-    first row; where the source has parts, in the test part before the validation part before the train part, so
-    that nothing of the test part is trained on. Memory grows by about 0.5 kB a molecule.
+    characters of all three), ``rejects.csv`` (line, text, reason, file) and, where labels are asked for,
+    ``labels.safetensors``: for each part float32 ``(molecules, properties)``, NaN where one is missing. The result
+    depends on the source, the settings and RDKit's version alone, not on the number of workers. A molecule that occurs
+    twice is kept once: its first row; where the source has parts, in the test part before the validation part before
+    the train part, so that nothing of the test part is trained on. Each of its labels is the mean of what all its rows
+    give. Memory grows by about 0.5 kB a molecule.
 
     Args:
         source: a file for `molvae.chem.tables.read_rows`, or a folder that `molvae.vae.datasets.fetch` made.
@@ -112,11 +134,15 @@ def prepare(
         workers: processes; by default one for each core.
 
     Raises:
-        DataError: a source that cannot be read, or from which no training molecule is left.
+        DataError: a source that cannot be read, or from which no training molecule is left; a label column that
+            is not there, or without a number.
+        UsageError: there is no such score, or two labels have one name.
+        ObjectiveError: a score's module cannot be imported.
         FolderError: ``out`` holds something else: a corpus of other inputs or settings, or foreign files.
         FolderBusy: another process is filling ``out``.
     """
     source, out = Path(source), Path(out)
+    properties = settings.properties
     sources, settings = _resolve(source, settings)
     if out.resolve() in (source.resolve(), *source.resolve().parents):
         raise FolderError(f"{out} is where the source lies; take another folder for the corpus")
@@ -125,14 +151,15 @@ def prepare(
         if (out / MANIFEST).exists():
             return _finished(out, asked)
         with unfinished(out):
+            prepare_scores(settings.scores)
             facts = _fill(sources, out, settings, progress, workers or _cores())
             facts = {"kind": "corpus", **asked, "split": settings.split, "seed": settings.seed, **facts}
-            seal(out, list(FILES), **facts, rdkit=RDKIT_VERSION)
+            seal(out, [*FILES, LABELS] if properties else list(FILES), **facts, rdkit=RDKIT_VERSION)
     return unseal(out, verify=False)
 
 
-def clean(row: Row, settings: PrepareSettings) -> Accepted | Rejected:
-    """The canonical molecule of one row, or the reason why it is left out."""
+def clean(row: Row, settings: PrepareSettings, labels: tuple[float, ...] = ()) -> Accepted | Rejected:
+    """The canonical molecule of one row with the row's labels and its scores, or the reason why it is left out."""
     if not row.text:
         return Rejected(row, "empty")
     try:
@@ -148,7 +175,8 @@ def clean(row: Row, settings: PrepareSettings) -> Accepted | Rejected:
     length = len(molecule.smiles)
     if length > settings.max_length:
         return Rejected(row, f"{length} characters, at most {settings.max_length} are kept (max_length)")
-    return Accepted(molecule.smiles, molecule.scaffold if settings.split == "scaffold" else "")
+    scaffold = molecule.scaffold if settings.split == "scaffold" else ""
+    return Accepted(molecule.smiles, scaffold, labels + scored(molecule, settings.scores))
 
 
 def split_by_seed(groups: Mapping[str, str], valid: int, test: int, seed: int) -> dict[str, list[str]]:
@@ -189,7 +217,7 @@ def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], Pr
     if not source.is_dir():
         if settings.split == "given":
             raise UsageError(f"split 'given' needs a source in parts; {source} is one file, take random or scaffold")
-        next(read_rows(source, settings.column))
+        next(labelled_rows(source, settings.column, settings.labels))
         sources = [_Source("", source, sha256(source))]
         return sources, settings.model_copy(update={"split": settings.split or "random"})
     manifest = unseal(source)
@@ -204,6 +232,8 @@ def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], Pr
         for part in reversed(PARTS)
         if part in files
     ]
+    for item in sources:
+        next(labelled_rows(item.path, settings.column, settings.labels))
     return sources, settings.model_copy(update={"split": settings.split or "given"})
 
 
@@ -211,7 +241,9 @@ def _finished(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
     manifest = unseal(out)
     if manifest.get("kind") != "corpus":
         raise FolderError(f"{out} holds something else ({manifest.get('kind')}); take another folder")
-    changed = differing_keys({key: manifest[key] for key in asked}, asked)
+    kept = {key: manifest[key] for key in asked}
+    kept["settings"] = as_table(PrepareSettings()) | kept["settings"]  # older corpora do not name newer settings
+    changed = differing_keys(kept, asked)
     if changed:
         lines = "".join(f"\n  {line}" for line in changed)
         raise FolderError(f"{out} was made otherwise (old → new):{lines}\ntake another folder, or delete this one")
@@ -221,9 +253,10 @@ def _finished(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
 def _fill(
     sources: Sequence[_Source], out: Path, settings: PrepareSettings, progress: Progress | None, workers: int
 ) -> dict[str, Any]:
-    """Write every file but the manifest; give its counts and the longest length."""
-    total = sum(1 for item in sources for _ in read_rows(item.path, settings.column))
+    """Write every file but the manifest; give its counts, the longest length and what is labelled."""
+    total = count_rows([item.path for item in sources], settings.column, settings.labels)
     groups: dict[str, str] = {}
+    labels = LabelTable(settings.properties)
     done = rejected = 0
     with (
         atomic_path(out / "rejects.csv") as partial,
@@ -235,6 +268,8 @@ def _fill(
             for result in results:
                 if isinstance(result, Accepted):
                     groups.setdefault(result.smiles, _group(result, item, settings))
+                    if labels.names:
+                        labels.add(result.smiles, result.labels)
                 else:
                     rejected += 1
                     writer.writerow([*result.row, result.reason, item.path.name])
@@ -253,14 +288,19 @@ def _fill(
     write_json(out / "vocab.json", {"characters": Vocab.of(groups).characters})
     counts = {part: len(smiles) for part, smiles in parts.items()}
     counts |= {"rejected": rejected, "duplicates": total - rejected - len(groups)}
-    return {"counts": counts, "longest": max(map(len, groups))}
+    facts: dict[str, Any] = {"counts": counts, "longest": max(map(len, groups))}
+    if labels.names:
+        written = write_labels(out, labels.names, {part: labels.of(smiles) for part, smiles in parts.items()})
+        facts |= {"properties": labels.names, "labelled": written}
+    return facts
 
 
 def _read(
     sources: Sequence[_Source], settings: PrepareSettings, workers: int
 ) -> Iterator[tuple[_Source, list[Accepted | Rejected]]]:
     for item in sources:
-        for results in _cleaned(read_rows(item.path, settings.column), settings, workers):
+        rows = labelled_rows(item.path, settings.column, settings.labels)
+        for results in _cleaned(rows, settings, workers):
             yield item, results
 
 
@@ -281,17 +321,18 @@ def _share(share: float | int, molecules: int) -> int:
     return share if isinstance(share, int) else round(share * molecules)
 
 
-def _cleaned(rows: Iterator[Row], settings: PrepareSettings, workers: int) -> Iterator[list[Accepted | Rejected]]:
+def _cleaned(rows: Iterator[Labelled], settings: PrepareSettings, workers: int) -> Iterator[list[Accepted | Rejected]]:
     """Cleaned chunks in the order of the rows; few are under way at a time, so memory stays bounded."""
     chunks = iter(lambda: list(itertools.islice(rows, CHUNK)), [])
-    first = list(itertools.islice(chunks, SMALL + 1))
+    small = SMALL // 10 if settings.scores else SMALL
+    first = list(itertools.islice(chunks, small + 1))
     everything = itertools.chain(first, chunks)
-    if workers == 1 or len(first) <= SMALL:
+    if workers == 1 or len(first) <= small:
         yield from (_clean_chunk(chunk, settings) for chunk in everything)
         return
     # spawn: a fork of a process that already runs threads (torch, a progress bar) may hang
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_parent)
     waiting: deque[Future[list[Accepted | Rejected]]] = deque()
     try:
         for chunk in everything:
@@ -310,20 +351,8 @@ def _cleaned(rows: Iterator[Row], settings: PrepareSettings, workers: int) -> It
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _clean_chunk(chunk: list[Row], settings: PrepareSettings) -> list[Accepted | Rejected]:
-    return [clean(row, settings) for row in chunk]
-
-
-def _begin_worker() -> None:
-    """End with the parent however it ends: an orphan would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _clean_chunk(chunk: list[Labelled], settings: PrepareSettings) -> list[Accepted | Rejected]:
+    return [clean(row, settings, labels) for row, labels in chunk]
 
 
 def _cores() -> int:

@@ -97,9 +97,37 @@ def test_prepare_again_returns_at_once_and_otherwise_is_refused(molvae, refused,
     assert (tmp_path / "mine" / "train.smi").stat().st_mtime_ns == before
 
 
+def test_prepare_keeps_columns_of_numbers_and_computes_scores(molvae, refused, tmp_path):
+    rows = [f"{row},{'y' if k == 0 else k % 2 or 'n/a'}" for k, row in enumerate(MIXED)]
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    words = ["data", "prepare", "mine.csv", "-o", "mine", "--valid", 1, "--test", 0, "--label", "y"]
+    told = molvae(*words, "--score", "qed", "--score", "MolWt").stdout
+    manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
+    assert manifest["properties"] == ["y", "QED", "MolWt"]
+    assert (manifest["settings"]["labels"], manifest["settings"]["scores"]) == (["y"], ["qed", "MolWt"])
+    shown = [line.split() for line in told.splitlines()]
+    assert ["labelled", "train", "valid", "test"] in shown
+    assert ["MolWt", "3", "1", "0"] in shown
+    assert "settings.scores" in refused(*words, code=1)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--label", "nam"], "did you mean 'name'"),
+        (["--label", "name"], "has not one number"),
+    ],
+)
+def test_prepare_refuses_labels_that_are_not_there(refused, tmp_path, words, message):
+    (tmp_path / "mine.csv").write_text("\n".join(MIXED) + "\n")
+    assert message in refused("data", "prepare", "mine.csv", "-o", "mine", *words, code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--score", "qedd"], "did you mean 'qed'"),
+        (["--score", "similarity"], "needs settings"),
         (["--valid", "-0.5"], "valid"),
         (["--valid", "1.5"], "valid"),
         (["--test", "inf"], "test"),

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +20,10 @@ from pydantic import ValidationError
 from molvae.chem.molecule import Molecule
 from molvae.chem.tables import rdkit_file
 from molvae.config import parse_recipe
-from molvae.errors import DataError, FolderBusy, FolderError, RecipeError, UsageError
+from molvae.errors import DataError, FolderBusy, FolderError, ObjectiveError, RecipeError, UsageError
 from molvae.folders import only_writer, seal, unseal
+from molvae.vae.corpus import Corpus
+from molvae.vae.labels import LABELS
 from molvae.vae.prepare import FILES, PrepareSettings, prepare, split_by_seed
 
 SALT = "CC(=O)[O-].[Na+]"
@@ -216,6 +219,107 @@ def test_folders_that_are_no_dataset(tmp_path):
         prepare(tmp_path / "toy", tmp_path / "out", PrepareSettings())
 
 
+TABLE = """smiles,solubility,activity,name
+OCC,1.5,n/a,a
+c1ccccc1,,7,b
+C1CC,9,9,an open ring
+CCO,2.5,,c
+CCC,inf,1e300,d
+CCN, -4e-1 ,,e
+C(C)O,,,f
+"""
+
+
+def labels(folder: Path) -> dict[str, list[float | None]]:
+    """Of every molecule of a corpus, whichever part it is in; None where one is missing."""
+    corpus = Corpus.load(folder)
+    found = {}
+    for part in ("train", "valid", "test"):
+        rows = zip(getattr(corpus, part), corpus.labels[part].tolist(), strict=True)
+        found |= {text: [None if np.isnan(value) else value for value in row] for text, row in rows}
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_follow_their_molecules_and_those_of_several_rows_are_averaged(tmp_path, seed):
+    (tmp_path / "a.csv").write_text(TABLE)
+    settings = PrepareSettings(labels=("solubility", "activity"), valid=1, test=1, seed=seed)
+    manifest = prepare(tmp_path / "a.csv", tmp_path / "out", settings)
+    assert manifest["counts"] == {"train": 2, "valid": 1, "test": 1, "rejected": 1, "duplicates": 2}
+    assert manifest["properties"] == ["solubility", "activity"]
+    assert set(manifest["files"]) == {*FILES, LABELS}
+    assert {name: sum(counts.values()) for name, counts in manifest["labelled"].items()} == {
+        "solubility": 2,
+        "activity": 1,
+    }
+    assert labels(tmp_path / "out") == {
+        "CCO": [2.0, None],
+        "c1ccccc1": [None, 7.0],
+        "CCC": [None, None],
+        "CCN": [pytest.approx(-0.4), None],
+    }
+
+
+def test_scores_are_those_of_the_molecule_that_is_kept(tmp_path):
+    source = smi(tmp_path / "a.smi", [SALT, "CCO", "OCC", "C1CC"])
+    settings = PrepareSettings(scores=("LogP", "MolWt"), keep_largest_fragment=True, valid=0, test=0)
+    assert prepare(source, tmp_path / "out", settings)["properties"] == ["logP", "MolWt"]
+    ethanol, acetate = (pytest.approx(values, abs=1e-3) for values in ((-0.0014, 46.069), (-1.2439, 59.044)))
+    assert labels(tmp_path / "out") == {"CCO": ethanol, "CC(=O)[O-]": acetate}
+
+
+def test_labels_of_all_parts_are_averaged_where_the_test_part_has_the_molecule(tmp_path):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "train.csv").write_text("smiles,y\nCCO,1\nCC,5\n")
+    (folder / "test.csv").write_text("y,smiles\n4,OCC\n")
+    entries = {part: {"file": f"{part}.csv"} for part in ("train", "test")}
+    seal(folder, ["train.csv", "test.csv"], kind="dataset", name="toy", parts=entries)
+    prepare(folder, tmp_path / "out", PrepareSettings(labels=("y",)))
+    corpus = Corpus.load(tmp_path / "out")
+    assert (corpus.train, corpus.test) == (("CC",), ("CCO",))
+    assert (corpus.labels["train"].tolist(), corpus.labels["test"].tolist()) == ([[5.0]], [[2.5]])
+    with pytest.raises(DataError, match="no column 'z'"):
+        prepare(folder, tmp_path / "other", PrepareSettings(labels=("z",)))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"labels": ("Solubility",)}, DataError, "no column 'Solubility'.*did you mean 'solubility'"),
+        ({"labels": ("name",)}, DataError, "'name' of .*a.csv has not one number; it begins with 'a'"),
+        ({"labels": ("solubility", "solubility")}, UsageError, "'solubility' is asked for twice"),
+        ({"scores": ("qedd",)}, UsageError, "did you mean 'qed'"),
+        ({"scores": ("qed", "QED")}, UsageError, "'QED' is asked for twice"),
+        ({"scores": ("no_such_module:f",)}, ObjectiveError, "'no_such_module', which cannot be imported"),
+        ({"scores": ("math:sqrt",)}, DataError, "not one molecule that is kept has a value of 'sqrt'"),
+    ],
+)
+def test_labels_that_cannot_be(tmp_path, settings, kind, message):
+    (tmp_path / "a.csv").write_text(TABLE)
+    with pytest.raises(kind, match=message):
+        prepare(tmp_path / "a.csv", tmp_path / "out", PrepareSettings(valid=0, test=0, **settings))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_other_labels_are_other_settings_and_a_corpus_of_before_labels_is_still_its_own(tmp_path):
+    source, out = tmp_path / "a.csv", tmp_path / "out"
+    source.write_text(TABLE)
+    first = prepare(source, out, PrepareSettings(valid=1, test=0))
+    assert "properties" not in first
+    with pytest.raises(FolderError, match=r'settings\.labels: \[\] → \["solubility"\]'):
+        prepare(source, out, PrepareSettings(valid=1, test=0, labels=("solubility",)))
+    with pytest.raises(FolderError, match=r'settings\.scores: \[\] → \["qed"\]'):
+        prepare(source, out, PrepareSettings(valid=1, test=0, scores=("qed",)))
+    old = json.loads((out / "manifest.json").read_text())
+    del old["settings"]["labels"], old["settings"]["scores"]
+    (out / "manifest.json").write_text(json.dumps(old))
+    assert prepare(source, out, PrepareSettings(valid=1, test=0)) == old
+    with pytest.raises(FolderError, match=r"settings\.scores"):
+        prepare(source, out, PrepareSettings(valid=1, test=0, scores=("qed",)))
+
+
 @given(
     groups=st.dictionaries(st.text("CNO", min_size=1, max_size=5), st.sampled_from("abcdefg"), min_size=1),
     valid=st.integers(0, 20),
@@ -262,12 +366,14 @@ def test_seeds_differ(tmp_path):
 
 
 def test_one_and_two_workers_write_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("molvae.vae.prepare.CHUNK", 100)
+    monkeypatch.setattr("molvae.vae.prepare.SMALL", 10)
     source = smi(tmp_path / "a.smi", [*lines(rdkit_file("NCI/first_5K.smi"))[:2000], "C1CC"])
+    settings = PrepareSettings(scores=("logp", "MolWt"))
     seen = []
     for workers in (1, 2):
-        prepare(source, tmp_path / str(workers), PrepareSettings(), lambda *step: seen.append(step), workers=workers)
+        prepare(source, tmp_path / str(workers), settings, lambda *step: seen.append(step), workers=workers)
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    assert (tmp_path / "1" / LABELS).read_bytes() == (tmp_path / "2" / LABELS).read_bytes()
     half = len(seen) // 2
     assert seen[:half] == seen[half:]
     assert seen[-2:] == [(2000, 2001), (2001, 2001)]
@@ -278,7 +384,7 @@ import sys
 import molvae.vae.prepare
 from molvae.vae.prepare import PrepareSettings, prepare
 if __name__ == "__main__":
-    molvae.vae.prepare.CHUNK = 100
+    molvae.vae.prepare.SMALL = 10
     prepare(sys.argv[1], sys.argv[2], PrepareSettings(), lambda done, total: print(done, flush=True), workers=2)
     assert "torch" not in sys.modules
 """
