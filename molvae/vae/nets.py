@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from molvae.config import Component
+from molvae.vae import recurrence
 from molvae.vae.vocab import END, START
 
 
@@ -18,6 +19,8 @@ class NetSettings(Component):
     embedding: int = Field(64, ge=1)
     encoder_hidden: int = Field(256, ge=1)
     decoder_hidden: int = Field(512, ge=1)
+    properties: tuple[str, ...] = Field((), description="labels of the corpus that heads predict from the latent mean")
+    head_hidden: int = Field(128, ge=1)
 
 
 class Encoder(nn.Module):
@@ -36,8 +39,11 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, time)`` → two times ``(batch, latent)``, float32."""
-        _, last = self.gru(self.embed(tokens.t()))
-        mean, logvar = self.posterior(torch.cat([last[0], last[1]], -1)).float().chunk(2, -1)
+        if recurrence.applies(tokens.device):
+            ends = [read(self.gru, self.embed, tokens.t()) for read in (recurrence.sweep, recurrence.reverse)]
+        else:
+            ends = list(self.gru(self.embed(tokens.t()))[1])
+        mean, logvar = self.posterior(torch.cat(ends, -1)).float().chunk(2, -1)
         return mean, logvar
 
 
@@ -67,38 +73,94 @@ class Decoder(nn.Module):
         Returns:
             Logits ``(batch, time, characters)`` and the last state.
         """
+        if recurrence.applies(tokens.device):
+            outputs = recurrence.sweep(self.gru, self.embed, tokens.t(), z, state[0])
+            return self.logits(outputs).transpose(0, 1), outputs[-1:]
         inputs = self.embed(tokens.t())
         everywhere = z.to(inputs.dtype).expand(len(inputs), *z.shape)
         outputs, state = self.gru(torch.cat([inputs, everywhere], -1), state)
         return self.logits(outputs).transpose(0, 1), state
 
 
+class Heads(nn.Module):
+    """z → properties in their own units; inside they are in standard deviations from their mean over the corpus."""
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, settings: NetSettings) -> None:
+        super().__init__()
+        count, hidden = len(settings.properties), settings.head_hidden
+        self.layers = nn.Sequential(nn.Linear(settings.latent, hidden), nn.SiLU(), nn.Linear(hidden, count))
+        self.register_buffer("center", torch.zeros(count))
+        self.register_buffer("scale", torch.ones(count))
+
+    def standardise(self, labels: Tensor) -> None:
+        """Take mean and standard deviation of each column of ``(n, properties)``; NaN stands for missing."""
+        known = ~labels.isnan()
+        count = known.sum(0).clamp_min(1)
+        self.center.copy_(labels.nan_to_num().sum(0) / count)
+        spread = ((labels - self.center).nan_to_num().square().sum(0) / count).sqrt()
+        self.scale.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(batch, latent)`` → ``(batch, properties)``."""
+        standard: Tensor = self.layers(z).float()
+        return standard * self.scale + self.center
+
+    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Mean squared error of each property in its own standard deviations, over the labels there are."""
+        error: Tensor = (self(z) - labels) / self.scale
+        known = ~error.isnan()
+        return error.nan_to_num().square().sum(0) / known.sum(0).clamp_min(1)
+
+
 class Terms(NamedTuple):
-    """What a training step is made of: ``nll`` ``(batch,)`` and ``kl`` ``(batch, latent)``, both in nats."""
+    """What a training step is made of.
+
+    Attributes:
+        nll: −log p(x | z) in nats, ``(batch,)``.
+        kl: in nats, ``(batch, latent)``.
+        errors: squared errors of the properties in standard deviations, ``(properties,)``.
+    """
 
     nll: Tensor
     kl: Tensor
+    errors: Tensor
 
 
 class Net(nn.Module):
-    """Encoder and decoder; calling it gives the two terms of the evidence lower bound."""
+    """Encoder, decoder and property heads; calling it gives what a training step needs."""
 
     def __init__(self, settings: NetSettings, characters: int) -> None:
         super().__init__()
         self.settings = settings
         self.encoder = Encoder(settings, characters)
         self.decoder = Decoder(settings, characters)
+        self.heads = Heads(settings) if settings.properties else None
 
-    def forward(self, tokens: Tensor, noise: Tensor) -> Terms:
-        """Negative log-likelihood summed over the characters, and the KL of each latent dimension.
+    def forward(
+        self, tokens: Tensor, noise: Tensor, labels: Tensor | None = None, astray: Tensor | None = None
+    ) -> Terms:
+        """Negative log-likelihood summed over the characters, KL of each latent dimension, errors of the heads.
 
         Args:
             tokens: strings of one length without start and end, ``(batch, time)``.
             noise: standard normal, ``(batch, latent)``; zeros give the terms at the posterior mean.
+            labels: ``(batch, properties)``, NaN for missing; the heads read the posterior mean.
+            astray: ``(batch, 1)``: where it is above 0, the decoder reads the mean plus noise of this standard
+                deviation instead of the posterior's, and the encoder learns nothing from the outcome.
         """
         mean, logvar = self.encoder(tokens)
         z = mean + noise * torch.exp(0.5 * logvar)
-        return Terms(self.nll(tokens, z), gaussian_kl(mean, logvar))
+        if astray is not None:
+            z = torch.where(astray > 0, mean.detach() + noise * astray, z)
+        errors = mean.new_zeros(0) if self.heads is None or labels is None else self.heads.loss(mean, labels)
+        return Terms(self.nll(tokens, z), gaussian_kl(mean, logvar), errors)
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Properties of latent points in their own units, ``(batch, properties)``."""
+        return z.new_zeros(len(z), 0) if self.heads is None else self.heads(z)
 
     def nll(self, tokens: Tensor, z: Tensor) -> Tensor:
         """``−log p(x | z)`` in nats per molecule, the end included, ``(batch,)``."""

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from molvae.config import Component
 from molvae.vae.nets import NetSettings
+from molvae.vae.optimizers import AdamWSettings, Optimisers
+from molvae.vae.prior import PriorSettings, StandardNormal
 from molvae.vae.schedules import Beta, LinearBeta
 
 
@@ -15,12 +17,18 @@ class TrainSettings(Component):
 
     epochs: int = Field(10, ge=1)
     batch: int = Field(256, ge=1, description="molecules in a step, on each device")
-    learning_rate: float = Field(2e-3, gt=0)
+    optimizer: Optimisers = AdamWSettings()
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the training in which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     beta: Beta = LinearBeta()
     free_bits: float = Field(0.0, ge=0, description="nats of KL that each latent dimension has for free")
+    astray: float = Field(0.0, ge=0, le=1, description="share of molecules that are decoded from farther off")
+    astray_noise: tuple[NonNegativeFloat, NonNegativeFloat] = Field(
+        (0.3, 1.0), description="how far: the standard deviation of their noise is drawn between these"
+    )
+    property_weights: dict[str, NonNegativeFloat] = Field(
+        {}, description="of the squared errors of net.properties, in standard deviations, beside the nll; else 1"
+    )
 
 
 class EvaluateSettings(Component):
@@ -48,6 +56,14 @@ class TrainRecipe(Component):
     corpus: Path = Field(description="a folder made by `molvae data prepare`")
     net: NetSettings = NetSettings()
     train: TrainSettings = TrainSettings()
+    prior: PriorSettings = StandardNormal()
     evaluate: EvaluateSettings = EvaluateSettings()
     hardware: HardwareSettings = HardwareSettings()
     checkpoint_seconds: float = Field(60.0, ge=0, description="time between two saves of the state")
+
+    @model_validator(mode="after")
+    def _weights_have_properties(self) -> "TrainRecipe":
+        for name in self.train.property_weights:
+            if name not in self.net.properties:
+                raise ValueError(f"train.property_weights names {name!r}; net.properties are {self.net.properties}")
+        return self

@@ -8,10 +8,9 @@ was killed ends with the same bits as one that was not (same machine, same numbe
 import contextlib
 import logging
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,14 +31,19 @@ from molvae.vae.metrics import evaluate
 from molvae.vae.metrics_table import MetricsTable
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets import Net
+from molvae.vae.optimizers import set_rate
+from molvae.vae.prior import Prior
 from molvae.vae.recipe import HardwareSettings, TrainRecipe, TrainSettings
 from molvae.vae.schedules import cosine
 from molvae.vae.training_state import Progress, load_state, save_state
+from molvae.workers import held_signals
 
 log = logging.getLogger("molvae")
 
 COLLAPSE_AFTER = 0.2
 """Share of the training after which a latent space with no active unit, or under 0.1 nats of KL, is an error."""
+PRIOR_MOLECULES = 50_000
+"""Most training molecules that the prior is fitted to."""
 LONGER = 1.2
 """A model writes strings up to this many times as long as the longest of its corpus."""
 
@@ -77,7 +81,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
             claim(out, recipe)
-        stop = stack.enter_context(_stop_signals())
+        stop = stack.enter_context(held_signals())
         _run(recipe, out, fabric, corpus, stop, on_event or (lambda event: None))
     return out / "model"
 
@@ -119,14 +123,17 @@ def _run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         plain = Net(recipe.net, len(corpus.vocab))
-    adam = torch.optim.AdamW(
-        plain.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    progress = load_state(out / "state.safetensors", plain, adam)
+    labels = _labels(corpus, recipe.net.properties)
+    if plain.heads is not None:
+        plain.heads.standardise(labels)
+    weights = torch.tensor([settings.property_weights.get(name, 1.0) for name in recipe.net.properties])
+    weights = weights.to(fabric.device)
+    bare = settings.optimizer(plain)
+    progress = load_state(out / "state.safetensors", plain, bare)
     if progress.step and progress.corpus != corpus.digest:
         raise TrainingError(f"{corpus.folder} has changed since {out} was begun; bring it back, or take a new --out")
     progress = replace(progress, corpus=corpus.digest)
-    net, optimizer = fabric.setup(plain, adam)
+    net, *optimizers = fabric.setup(plain, *bare)
     longest = math.ceil(LONGER * max(map(len, corpus.train + corpus.valid + corpus.test)))
     vae = SmilesVAE(plain, corpus.vocab, longest, known=KnownMolecules.of(corpus.train))
     facts = _facts(recipe, corpus, fabric)
@@ -138,21 +145,21 @@ def _run(
         epoch, place = divmod(step, per_epoch)
         if not order or place == 0:
             order = batches.epoch(recipe.seed, epoch)[rank::world][:per_epoch]
-        tokens = torch.from_numpy(order[place]).to(fabric.device).long()
-        noise = np.random.default_rng((recipe.seed, step, rank)).standard_normal(
-            (len(tokens), recipe.net.latent), dtype=np.float32
-        )
+        tokens = torch.from_numpy(order[place].tokens).to(fabric.device).long()
+        known = labels[torch.from_numpy(order[place].rows).long()].to(fabric.device)
+        noise, astray = _noise(settings, len(tokens), recipe.net.latent, (recipe.seed, step, rank))
         beta = settings.beta(step / steps)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * cosine((step + 1) / steps, settings.warmup)
+        set_rate(optimizers, cosine((step + 1) / steps, settings.warmup))
 
-        terms = net(tokens, torch.from_numpy(noise).to(fabric.device))
+        terms = net(tokens, noise.to(fabric.device), known, astray.to(fabric.device))
         nll, kl = terms.nll.mean(), terms.kl.mean(0)
-        loss = nll + beta * kl.clamp_min(settings.free_bits).sum()
-        optimizer.zero_grad()
+        loss = nll + beta * kl.clamp_min(settings.free_bits).sum() + (weights * terms.errors).sum()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         fabric.backward(loss)
-        fabric.clip_gradients(net, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
-        optimizer.step()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), settings.clip)
+        for optimizer in optimizers:
+            optimizer.step()
 
         step_nll, step_kl = nll.item(), kl.sum().item()
         progress = progress.after(step_nll, step_kl)
@@ -162,6 +169,8 @@ def _run(
         last = progress.step == steps
         if last or progress.step % recipe.evaluate.every == 0:
             if table is not None:
+                if last:
+                    vae.prior = _fit_prior(recipe, vae, corpus)
                 figures = _evaluate(recipe, vae, corpus, progress, {"beta": beta, "epoch": (step + 1) / per_epoch})
                 _refuse_divergence(settings, progress.step, figures["nll"], figures["kl"])
                 table.add(figures)
@@ -172,7 +181,7 @@ def _run(
             fabric.barrier()
         interrupted = stop.is_set()
         if table is not None and (last or interrupted or time.monotonic() - saved >= recipe.checkpoint_seconds):
-            save_state(out / "state.safetensors", plain, adam, progress)
+            save_state(out / "state.safetensors", plain, bare, progress)
             saved = time.monotonic()
         rate = progress.step * settings.batch * world / max(1e-9, progress.seconds)
         if table is not None:
@@ -181,6 +190,37 @@ def _run(
             raise KeyboardInterrupt
     if table is not None:
         table.close()
+
+
+def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:
+    """Labels of the training part, ``(n, properties)``."""
+    missing = [name for name in properties if name not in corpus.properties]
+    if missing:
+        raise DataError(
+            f"{corpus.folder} has no labels {', '.join(missing)} for net.properties; it has "
+            f"{', '.join(corpus.properties) or 'none'}; `molvae data prepare … --label COLUMN --score NAME` adds them"
+        )
+    columns = [corpus.properties.index(name) for name in properties]
+    return torch.from_numpy(corpus.labels["train"][:, columns])
+
+
+def _noise(
+    settings: TrainSettings, batch: int, latent: int, place: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standard normal noise ``(batch, latent)``, and for each molecule how far it goes astray ``(batch, 1)``."""
+    chance = np.random.default_rng(place)
+    noise = chance.standard_normal((batch, latent), dtype=np.float32)
+    low, high = settings.astray_noise
+    scale = low + (high - low) * chance.random((batch, 1), dtype=np.float32)
+    astray = np.where(chance.random((batch, 1)) < settings.astray, scale, np.float32(0))
+    return torch.from_numpy(noise), torch.from_numpy(astray)
+
+
+def _fit_prior(recipe: TrainRecipe, vae: SmilesVAE, corpus: Corpus) -> Prior:
+    """The recipe's prior, fitted to training molecules: to as many as say where the encoder puts them all."""
+    order = np.random.default_rng(recipe.seed).permutation(len(corpus.train))[:PRIOR_MOLECULES]
+    posterior = vae.encode_texts([corpus.train[row] for row in order])
+    return recipe.prior.fit(posterior.mean, posterior.logvar, recipe.seed)
 
 
 def _evaluate(
@@ -198,7 +238,7 @@ def _refuse_divergence(settings: TrainSettings, step: int, nll: float, kl: float
     if not math.isfinite(nll + kl):
         raise TrainingError(
             f"the training diverged at step {step}: nll {nll:.4g}, kl {kl:.4g}; take a smaller "
-            f"train.learning_rate (it is {settings.learning_rate:g}) or train.clip, in a new --out"
+            f"train.optimizer.learning_rate (it is {settings.optimizer.learning_rate:g}) or train.clip, in a new --out"
         )
 
 
@@ -227,18 +267,3 @@ def _moment(progress: Progress, figures: dict[str, float]) -> dict[str, Any]:
     names = ("nll", "kl", "active_units", "reconstruction", "validity_decoded", "validity_prior")
     metrics = {name: figures[name] for name in names}
     return {"step": progress.step, "seconds": progress.seconds, "metrics": metrics}
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets, so that the step under way ends and the state is saved."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

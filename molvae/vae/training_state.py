@@ -1,6 +1,7 @@
 """The state of a training in one safetensors file, so that it goes on exactly where it was."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -41,16 +42,17 @@ class Progress:
         return replace(self, nll=0.0, kl=0.0, batches=0)
 
 
-def save_state(path: Path, net: Net, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write weights, optimiser moments and progress, all or nothing."""
+def save_state(path: Path, net: Net, optimizers: Sequence[torch.optim.Optimizer], progress: Progress) -> None:
+    """Write weights, optimisers' moments and progress, all or nothing."""
     tensors = {f"net.{key}": value for key, value in net.state_dict().items()}
-    for k, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{k}.{key}": value for key, value in moments.items()}
+    for number, optimizer in enumerate(optimizers):
+        for k, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{k}.{key}": value for key, value in moments.items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     write_atomic(path, save(tensors, {"progress": json.dumps(asdict(progress))}))
 
 
-def load_state(path: Path, net: Net, optimizer: torch.optim.Optimizer) -> Progress:
+def load_state(path: Path, net: Net, optimizers: Sequence[torch.optim.Optimizer]) -> Progress:
     """Read back what `save_state` wrote; a first start where there is no file.
 
     Raises:
@@ -66,10 +68,11 @@ def load_state(path: Path, net: Net, optimizer: torch.optim.Optimizer) -> Progre
         net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
         raise TrainingError(f"{path} cannot be read: {error}; remove it to start from the beginning") from error
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, k, name = key.split(".")
-            moments.setdefault(int(k), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    for number, optimizer in enumerate(optimizers):
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"optimizer.{number}."):
+                _, _, k, name = key.split(".")
+                moments.setdefault(int(k), {})[name] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return progress

@@ -73,7 +73,7 @@ def recipe(corpus_folder):
             "checkpoint_seconds": 0.0,
         }
         for key, value in changes.items():
-            table[key] = {**table[key], **value} if isinstance(value, dict) else value
+            table[key] = {**table.get(key, {}), **value} if isinstance(value, dict) else value
         return parse_recipe(table, TrainRecipe)
 
     return make

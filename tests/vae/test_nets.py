@@ -68,7 +68,7 @@ def test_nll_is_in_nats_per_molecule_with_its_end(net, tokens):
 
 
 def test_the_terms_are_one_a_molecule_and_one_a_latent_dimension(net, tokens):
-    nll, kl = net(tokens, torch.zeros(7, 3))
+    nll, kl, _ = net(tokens, torch.zeros(7, 3))
     assert (nll.shape, kl.shape) == ((7,), (7, 3))
     mean, logvar = net.encoder(tokens)
     assert mean.shape == logvar.shape == (7, 3)
@@ -84,7 +84,7 @@ def test_noise_moves_z_by_the_standard_deviation(net, tokens):
 
 
 def test_every_parameter_has_a_gradient(net, tokens):
-    nll, kl = net(tokens, torch.ones(7, 3))
+    nll, kl, _ = net(tokens, torch.ones(7, 3))
     (nll.mean() + kl.mean(0).sum()).backward()
     assert [name for name, weights in net.named_parameters() if not weights.grad.abs().sum() > 0] == []
 
@@ -100,3 +100,49 @@ def test_the_decoder_reads_on_from_its_state(net, tokens):
 
 def test_the_default_net_has_1_6_million_parameters():
     assert round(sum(weights.numel() for weights in Net(NetSettings(), 40).parameters()) / 1e6, 1) == 1.6
+
+
+def test_heads_learn_from_the_labels_there_are():
+    """Errors are in standard deviations, and a missing label costs nothing."""
+    net = Net(SIZES.model_copy(update={"properties": ("logP", "QED")}), CHARACTERS)
+    nan = math.nan
+    labels = torch.tensor([[1.0, 10.0], [3.0, nan], [nan, 30.0]])
+    net.heads.standardise(labels)
+    assert net.heads.center.tolist() == [2.0, 20.0]
+    assert net.heads.scale.tolist() == [1.0, 10.0]
+    with torch.no_grad():
+        for weights in net.heads.layers.parameters():
+            weights.zero_()
+    z = torch.ones(3, 3, requires_grad=True)
+    assert net.predict(z).tolist() == [[2.0, 20.0]] * 3
+    torch.testing.assert_close(net.heads.loss(z, labels), torch.tensor([1.0, 1.0]))
+    torch.testing.assert_close(net.heads.loss(z, labels + nan), torch.zeros(2))
+    net.heads.loss(z, labels).sum().backward()
+    assert all(weights.grad.isfinite().all() for weights in net.heads.parameters())
+
+
+def test_a_label_that_never_varies_is_no_division_by_zero():
+    net = Net(SIZES.model_copy(update={"properties": ("same", "never")}), CHARACTERS)
+    net.heads.standardise(torch.tensor([[5.0, math.nan], [5.0, math.nan]]))
+    assert net.heads.scale.tolist() == [1.0, 1.0]
+    assert net.heads.center.tolist() == [5.0, 0.0]
+
+
+def test_heads_read_the_posterior_mean(tokens):
+    net = Net(SIZES.model_copy(update={"properties": ("logP",)}), CHARACTERS)
+    labels = torch.linspace(-1, 1, 7)[:, None]
+    mean, _ = net.encoder(tokens)
+    terms = net(tokens, torch.ones(7, 3), labels)
+    torch.testing.assert_close(terms.errors, net.heads.loss(mean, labels))
+    terms.errors.sum().backward()
+    assert net.encoder.posterior.weight.grad.abs().sum() > 0
+
+
+def test_what_goes_astray_is_decoded_from_farther_off_and_teaches_the_encoder_nothing(net, tokens):
+    noise = torch.randn(7, 3, generator=torch.Generator().manual_seed(2))
+    astray = torch.tensor([[0.0], [0.5], [0.0], [2.0], [0.0], [0.0], [1.0]])
+    mean, logvar = net.encoder(tokens)
+    z = mean + noise * torch.where(astray > 0, astray, torch.exp(logvar / 2))
+    torch.testing.assert_close(net(tokens, noise, None, astray).nll, net.nll(tokens, z))
+    net(tokens, noise, None, astray + 1).nll.sum().backward()
+    assert net.encoder.posterior.weight.grad is None or not net.encoder.posterior.weight.grad.any()

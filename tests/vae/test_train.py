@@ -8,6 +8,7 @@ import signal
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -122,6 +123,64 @@ def test_so_does_one_in_bfloat16(recipe, tmp_path):
     assert same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
+def test_so_does_one_with_all_its_levers(recipe, tmp_path, molecules, figures):
+    """Muon, property heads with missing labels, latent points that go astray."""
+    with open(tmp_path / "labelled.csv", "w") as file:
+        file.write("SMILES,activity\n")
+        file.writelines(f"{smiles},{len(smiles) if k % 3 else ''}\n" for k, smiles in enumerate(molecules))
+    settings = PrepareSettings(valid=20, test=20, labels=("activity",), scores=("MolWt",))
+    prepare(tmp_path / "labelled.csv", tmp_path / "corpus", settings)
+    changes = {
+        "corpus": str(tmp_path / "corpus"),
+        "net": {"properties": ("MolWt", "activity")},
+        "train": {"optimizer": {"kind": "muon"}, "astray": 0.3, "property_weights": {"activity": 2.0}},
+        "prior": {"kind": "mixture", "components": 2},
+    }
+    train(recipe(**changes), tmp_path / "whole")
+    for step in (1, 11):
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(**changes), tmp_path / "stopped", stop_at(step))
+    train(recipe(**changes), tmp_path / "stopped")
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+    assert same_state(tmp_path / "whole", tmp_path / "stopped")
+    vae = load_model(tmp_path / "whole/model")
+    assert vae.net.settings.properties == ("MolWt", "activity")
+    assert torch.equal(vae.prior.sample(5, 0), load_model(tmp_path / "stopped/model").prior.sample(5, 0))
+    assert vae.prior.settings.components == 2
+    labels = Corpus.load(tmp_path / "corpus").labels["train"]  # the order of the corpus is another than the net's
+    torch.testing.assert_close(vae.net.heads.center, torch.from_numpy(np.nanmean(labels, 0)[::-1].copy()))
+
+
+def test_heads_learn_a_property(recipe, tmp_path, molecules):
+    with open(tmp_path / "mine.smi", "w") as file:
+        file.writelines(f"{smiles}\n" for smiles in molecules)
+    prepare(tmp_path / "mine.smi", tmp_path / "corpus", PrepareSettings(valid=20, test=20, scores=("MolWt",)))
+    train(
+        recipe(
+            corpus=str(tmp_path / "corpus"),
+            net={"properties": ("MolWt",), "latent": 8, "encoder_hidden": 32},
+            train={"epochs": 20, "optimizer": {"learning_rate": 0.01}, "property_weights": {"MolWt": 30.0}},
+            evaluate={"every": 10_000},
+            checkpoint_seconds=60.0,
+        ),
+        tmp_path / "run",
+    )
+    vae, corpus = load_model(tmp_path / "run/model"), Corpus.load(tmp_path / "corpus")
+    labels = torch.from_numpy(corpus.labels["train"])
+    error = (vae.net.predict(vae.encode_texts(corpus.train).mean) - labels).abs().mean()
+    assert error < 0.5 * (labels - labels.mean()).abs().mean()
+
+
+def test_labels_that_the_corpus_does_not_have_are_named(recipe, tmp_path):
+    with pytest.raises(DataError, match=r"has no labels logP for net.properties; it has none; .*--score NAME"):
+        train(recipe(net={"properties": ("logP",)}), tmp_path)
+
+
+def test_a_weight_of_a_property_that_is_not_predicted_is_refused(recipe):
+    with pytest.raises(RecipeError, match="property_weights names 'QED'"):
+        recipe(train={"property_weights": {"QED": 1.0}})
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_step_and_saves_the_state(recipe, tmp_path, whole, number):
     def on_event(event) -> None:
@@ -177,9 +236,9 @@ def test_two_trainings_in_one_folder(recipe, tmp_path):
 
 def test_a_learning_rate_without_bounds_diverges(recipe, tmp_path):
     with pytest.raises(
-        TrainingError, match=r"diverged at step \d+: nll .*smaller train.learning_rate \(it is 1e\+30\)"
+        TrainingError, match=r"diverged at step \d+: nll .*smaller train.optimizer.learning_rate \(it is 1e\+30\)"
     ):
-        train(recipe(train={"learning_rate": 1e30}, evaluate={"every": 1}), tmp_path)
+        train(recipe(train={"optimizer": {"learning_rate": 1e30}}, evaluate={"every": 1}), tmp_path)
     assert not (tmp_path / "model").exists()
 
 
@@ -193,7 +252,7 @@ def test_a_weight_that_is_no_number_diverges(recipe, tmp_path):
 
 def test_a_posterior_that_says_nothing_has_collapsed(recipe, tmp_path):
     beta = {"kind": "linear", "start": 1e4, "end": 1e4}
-    settings = recipe(train={"beta": beta, "learning_rate": 0.05, "epochs": 4}, evaluate={"every": 18})
+    settings = recipe(train={"beta": beta, "optimizer": {"learning_rate": 0.05}, "epochs": 4}, evaluate={"every": 18})
     with pytest.raises(
         TrainingError, match=r"the posterior collapsed: .* take a smaller train\.beta\.end \(it is 10000"
     ):
@@ -202,7 +261,7 @@ def test_a_posterior_that_says_nothing_has_collapsed(recipe, tmp_path):
 
 def test_free_nats_keep_a_posterior_from_collapsing(recipe, tmp_path):
     beta = {"kind": "linear", "start": 1e4, "end": 1e4}
-    changes = {"beta": beta, "learning_rate": 0.05, "epochs": 4, "free_bits": 0.5}
+    changes = {"beta": beta, "optimizer": {"learning_rate": 0.05}, "epochs": 4, "free_bits": 0.5}
     settings = recipe(train=changes, evaluate={"every": 18})
     train(settings, tmp_path)
     assert model_facts(tmp_path / "model")["metrics"]["active_units"] == settings.net.latent
@@ -270,7 +329,7 @@ def corpus_of(folder: Path, train_part, valid_part) -> Path:
 
 def test_validation_molecules_may_be_longer_than_any_trained_on(recipe, tmp_path):
     corpus = corpus_of(tmp_path / "corpus", ["CCO", "CCN", "CCC"], ["C" * 30, "CCCC"])
-    train(recipe(corpus=str(corpus), train={"epochs": 40, "learning_rate": 0.05}), tmp_path / "out")
+    train(recipe(corpus=str(corpus), train={"epochs": 40, "optimizer": {"learning_rate": 0.05}}), tmp_path / "out")
     assert load_model(tmp_path / "out/model").longest == 36
 
 
@@ -295,7 +354,12 @@ def test_a_small_net_learns_fifty_molecules_by_heart(recipe, tmp_path, molecules
     settings = recipe(
         corpus=str(corpus_of(tmp_path / "corpus", fifty, fifty)),
         net={"latent": 16, "embedding": 16, "encoder_hidden": 48, "decoder_hidden": 96},
-        train={"epochs": 100, "batch": 25, "learning_rate": 0.01, "beta": {"kind": "linear", "end": 0.001}},
+        train={
+            "epochs": 100,
+            "batch": 25,
+            "optimizer": {"learning_rate": 0.01},
+            "beta": {"kind": "linear", "end": 0.001},
+        },
         evaluate={"every": 100_000, "molecules": 50},
         checkpoint_seconds=1e9,
     )
@@ -309,7 +373,7 @@ def test_a_small_net_learns_fifty_molecules_by_heart(recipe, tmp_path, molecules
 def test_a_model_trained_on_a_gpu_works_on_the_cpu(recipe, tmp_path, molecules, figures):
     settings = recipe(
         net={"latent": 16, "encoder_hidden": 32, "decoder_hidden": 64},
-        train={"epochs": 30, "learning_rate": 0.01},
+        train={"epochs": 30, "optimizer": {"learning_rate": 0.01}},
         hardware={"device": "cuda", "precision": "bf16-mixed"},
     )
     train(settings, tmp_path)
