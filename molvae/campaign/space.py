@@ -1,4 +1,4 @@
-"""What a campaign knows of a model: strings to points and back. Latents are close to N(0, I) overall."""
+"""What a campaign knows of a model: strings to points and back. Each latent dimension has a spread of about 1."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -37,10 +37,10 @@ class Space(Protocol):
         """Posterior means, (n, latent)."""
 
     def decode(self, z: Points) -> list[str]:
-        """The text for each point, valid or not, without chance (greedy)."""
+        """The text for each point, without chance (greedy); nearly always valid, but not promised to be."""
 
     def sample(self, n: int, seed: int) -> list[str]:
-        """Texts, valid or not, for ``n`` points drawn from the prior."""
+        """Texts, likewise, for ``n`` points drawn from the model's prior."""
 
 
 class LatentSpace:
@@ -80,11 +80,11 @@ class LatentSpace:
         return np.asarray(self.model.encode_texts(smiles).mean.numpy(), dtype=np.float32)
 
     def decode(self, z: Points) -> list[str]:
-        """Greedy decoding."""
+        """Greedy decoding with the grammar."""
         import torch
 
         return self.model.decode(torch.from_numpy(z))
 
     def sample(self, n: int, seed: int) -> list[str]:
-        """Greedy decoding of points drawn from the prior."""
+        """Greedy decoding, with the grammar, of points drawn from the model's prior."""
         return self.model.sample(n, seed=seed)

@@ -10,18 +10,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from molvae.config import nearest, parse_recipe
+from molvae.config import as_table, nearest, parse_recipe
 from molvae.errors import DataError, FolderError, ModelError, RecipeError
 from molvae.folders import MANIFEST, seal, unseal, write_atomic, write_json
 from molvae.vae.card import card_text
 from molvae.vae.known import KnownMolecules
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets import Net, NetSettings
+from molvae.vae.prior import prior_settings
 from molvae.vae.vocab import Vocab
 
-FORMAT = 1
+FORMAT = 2
+"""Of folders with a prior. Those of format 1 have none; theirs is N(0, I)."""
 MODELS = Path(__file__).resolve().parent.parent / "models"
-FILES = ["model.json", "vocab.json", "weights.safetensors", "known.safetensors", "card.md"]
+FILES = ["model.json", "vocab.json", "weights.safetensors", "known.safetensors", "prior.safetensors", "card.md"]
+FILES_BEFORE = [name for name in FILES if name != "prior.safetensors"]
+"""Of format 1."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,18 @@ def save_model(folder: str | Path, vae: SmilesVAE, facts: Mapping[str, Any]) -> 
 
     Args:
         folder: made if it does not exist, replaced if it is a model folder.
-        vae: weights, vocabulary, known molecules.
+        vae: weights, vocabulary, known molecules, prior.
         facts: what the card says: ``name, data, recipe, commit, hardware, versions, seconds, step, metrics``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    net = {"net": vae.net.settings.model_dump(), "longest": vae.longest}
-    write_json(folder / "model.json", {"kind": "smiles-vae", "format": FORMAT, **net, "facts": dict(facts)})
+    parts = {"net": as_table(vae.net.settings), "prior": as_table(vae.prior.settings), "longest": vae.longest}
+    write_json(folder / "model.json", {"kind": "smiles-vae", "format": FORMAT, **parts, "facts": dict(facts)})
     write_json(folder / "vocab.json", {"characters": vae.vocab.characters})
     known = torch.from_numpy(vae.known.hashes) if vae.known is not None else torch.zeros(0, dtype=torch.int64)
-    for name, tensors in (("weights", vae.net.state_dict()), ("known", {"hashes": known})):
+    tables = {"weights": vae.net.state_dict(), "known": {"hashes": known}, "prior": vae.prior.tensors()}
+    for name, tensors in tables.items():
         content = save({key: value.cpu().contiguous() for key, value in tensors.items()})
         write_atomic(folder / f"{name}.safetensors", content)
     write_atomic(folder / "card.md", card_text(facts))
@@ -70,11 +75,15 @@ def load_model(model: str | Path, device: str = "cpu") -> SmilesVAE:
         net.load_state_dict(load_file(folder / "weights.safetensors"))
         hashes = load_file(folder / "known.safetensors")["hashes"].numpy().copy()
         longest = int(description["longest"])
+        prior = None
+        if manifest["format"] == FORMAT:
+            settings_of_prior = prior_settings(description["prior"], f"{folder / 'model.json'}")
+            prior = settings_of_prior.restore(load_file(folder / "prior.safetensors"))
     except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError, DataError, RecipeError) as error:
         raise ModelError(f"{folder} does not fit together: {error}") from error
     known = KnownMolecules(hashes) if len(hashes) else None
     fingerprint = str(manifest["files"]["weights.safetensors"]["sha256"])[:16]
-    return SmilesVAE(net.to(device), vocab, longest, fingerprint, known)
+    return SmilesVAE(net.to(device), vocab, longest, fingerprint, known, prior)
 
 
 def model_facts(model: str | Path) -> dict[str, Any]:
@@ -112,10 +121,11 @@ def _checked(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         manifest = unseal(folder)
     except FolderError as error:
         raise ModelError(f"{error}; a model folder holds {', '.join([*FILES, MANIFEST])}") from error
-    if manifest.get("kind") != "smiles-vae" or not set(FILES) <= set(manifest["files"]):
+    needed = FILES_BEFORE if manifest.get("format") == 1 else FILES
+    if manifest.get("kind") != "smiles-vae" or not set(needed) <= set(manifest["files"]):
         raise ModelError(f"{folder} is not a model folder; one holds {', '.join([*FILES, MANIFEST])}")
-    if manifest.get("format") != FORMAT:
-        raise ModelError(f"{folder} has format {manifest.get('format')}; this molvae reads format {FORMAT}")
+    if manifest.get("format") not in (1, FORMAT):
+        raise ModelError(f"{folder} has format {manifest.get('format')}; this molvae reads formats 1 and {FORMAT}")
     try:
         description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from molvae.campaign.space import LatentSpace
+from molvae.chem.molecule import parse_or_none
 from molvae.vae.known import KnownMolecules
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets import Net, NetSettings
@@ -30,6 +33,23 @@ def test_decoding_and_sampling_are_repeatable(model_space):
     assert model_space.decode(z) == model_space.decode(z)
     assert len(model_space.decode(z)) == 2
     assert model_space.sample(20, 1) == model_space.sample(20, 1)
+
+
+def test_samples_are_of_the_models_own_prior(model_space, monkeypatch):
+    model, z = model_space.model, torch.linspace(-1, 1, 15).reshape(3, 5)
+    monkeypatch.setattr(model, "prior", SimpleNamespace(sample=lambda n, seed: z[:n] + seed))
+    assert model_space.sample(3, 2) == model.decode(z + 2)
+
+
+def test_what_it_decodes_obeys_the_grammar(model_space):
+    """The same model without grammar writes nonsense."""
+    z = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    written = model_space.decode(z.numpy())
+    assert written == model_space.model.decode(z, grammar=True)
+    alone = model_space.model.decode(z, grammar=False)
+    valid = [np.mean([parse_or_none(text) is not None for text in texts]) for texts in (written, alone)]
+    assert valid[0] > 0.9
+    assert valid[1] < 0.7
 
 
 def test_it_knows_what_the_model_reads(model_space):

@@ -13,7 +13,8 @@ from safetensors.torch import load, save_file
 from molvae.errors import FolderError, ModelError
 from molvae.folders import MANIFEST, seal
 from molvae.vae import checkpoint
-from molvae.vae.checkpoint import FILES, find_model, installed_models, load_model, model_facts, save_model
+from molvae.vae.checkpoint import FILES, FILES_BEFORE, find_model, installed_models, load_model, model_facts, save_model
+from molvae.vae.prior import Flow, Mixture, StandardNormal
 
 FACTS = {"name": "tiny", "metrics": {"nll": 1.5}}
 
@@ -35,7 +36,7 @@ def models(tmp_path, monkeypatch, vae) -> Path:
 
 def reseal(folder: Path) -> None:
     """As somebody would who changes a model by hand."""
-    seal(folder, FILES, kind="smiles-vae", format=1)
+    seal(folder, FILES, kind="smiles-vae", format=2)
 
 
 def edit(folder: Path, name: str, change) -> None:
@@ -188,9 +189,48 @@ def test_a_missing_weight_is_named(folder):
 
 
 def test_a_later_format_is_refused(folder):
-    seal(folder, FILES, kind="smiles-vae", format=2)
-    with pytest.raises(ModelError, match="has format 2; this molvae reads format 1"):
+    seal(folder, FILES, kind="smiles-vae", format=3)
+    with pytest.raises(ModelError, match="has format 3; this molvae reads formats 1 and 2"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "settings", [StandardNormal(), Mixture(components=2, rounds=1, width=0.9), Flow(layers=2, hidden=4, steps=2)]
+)
+def test_the_prior_comes_back_bit_by_bit(vae, molecules, tmp_path, settings):
+    posterior = vae.encode_texts(molecules)
+    vae.prior = settings.fit(posterior.mean, posterior.logvar, seed=0)
+    save_model(tmp_path, vae, FACTS)
+    back = load_model(tmp_path)
+    assert back.prior.settings == settings
+    z = back.prior.sample(30, seed=1)
+    assert torch.equal(z, vae.prior.sample(30, seed=1))
+    assert torch.equal(back.prior.log_prob(z), vae.prior.log_prob(z))
+    assert back.sample(5) == vae.sample(5)
+
+
+def test_a_prior_of_other_settings_does_not_fit(vae, molecules, folder):
+    posterior = vae.encode_texts(molecules)
+    vae.prior = Flow(layers=2, hidden=4, steps=2).fit(posterior.mean, posterior.logvar, seed=0)
+    save_model(folder, vae, FACTS)
+    edit(folder, "model.json", lambda table: table["prior"].update(layers=3))
+    reseal(folder)
+    with pytest.raises(ModelError, match=r"(?s)does not fit together.*networks"):
+        load_model(folder)
+    edit(folder, "model.json", lambda table: table["prior"].update(kind="flows"))
+    reseal(folder)
+    with pytest.raises(ModelError, match=r"(?s)does not fit together.*there is no kind 'flows'"):
+        load_model(folder)
+
+
+def test_a_folder_from_before_there_were_priors_has_the_standard_normal(vae, folder):
+    (folder / "prior.safetensors").unlink()
+    edit(folder, "model.json", lambda table: (table.pop("prior"), table["net"].pop("properties")))
+    seal(folder, FILES_BEFORE, kind="smiles-vae", format=1)
+    back = load_model(folder)
+    assert back.prior.settings == StandardNormal()
+    assert back.properties == ()
+    assert back.sample(20, seed=1) == vae.sample(20, seed=1)
 
 
 def test_an_installed_model_goes_by_its_name(models):
