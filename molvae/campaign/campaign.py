@@ -227,6 +227,8 @@ class Campaign:
         reason = reason_to_stop(state, self.recipe)
         if reason is None:
             self._check_model(store)
+            if not state.records:
+                self._warn_if_unfit()
             asked = next_round(self.recipe, self.space, state) if state.records else None
             proposals, made = asked or start_set(self.recipe, self.space)
             log.info("round %d: %d decoded, %d valid, %d new", made.round, made.decoded, made.valid, made.new)
@@ -237,6 +239,13 @@ class Campaign:
         store.note(stopped=reason)
         log.info("stopped: %s", reason)
         return ()
+
+    def _warn_if_unfit(self) -> None:
+        from molvae.vae.doctor import quick_check
+
+        if isinstance(self.space, LatentSpace):
+            for warning in quick_check(self.space.model):
+                log.warning("the model %s is not fit for campaigns: %s", self.recipe.model, warning)
 
     def _known(self, fingerprint: str | None) -> KnownMolecules | None:
         try:

@@ -1,20 +1,27 @@
-"""molvae train, evaluate, sample, encode, decode, score, models."""
+"""molvae train, evaluate, doctor, sample, encode, decode, score, models."""
 
 import json
-from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from molvae.cli.rows import encodable, tell_rejected
 from molvae.cli.shell import best_device, command, out, print_table, progress_bar, remark, see_current_folder
 from molvae.errors import MolvaeError, UsageError
+
+if TYPE_CHECKING:  # help should not load torch
+    from molvae.vae.model import SmilesVAE
 
 Model = Annotated[str, typer.Argument(help="A model folder, or the name of an installed model.")]
 Table = Annotated[Path, typer.Argument(metavar="FILE", help="A table with a column of SMILES, or a .smi file.")]
 Column = Annotated[str | None, typer.Option(help="Column of SMILES; by default SMILES in any case.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Temperature = Annotated[float | None, typer.Option(help="Draw characters; default: the likeliest.")]
+Grammar = Annotated[bool, typer.Option(help="Write only what the grammar of SMILES and RDKit allow.")]
+Held = Annotated[Path | None, typer.Option(metavar="FILE", help="Molecules that the model was not trained on.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Of all chance.")]
 
 
@@ -54,43 +61,69 @@ def train(
 @command("evaluate", "molvae evaluate zinc250k --smiles data/zinc250k/prepared/valid.smi")
 def evaluate(
     model: Model,
-    smiles: Annotated[
-        Path | None, typer.Option(help="Molecules it was not trained on: reconstruction, nll, kl.")
-    ] = None,
+    smiles: Held = None,
     column: Column = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Prior samples, and at most so many molecules.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    n: Annotated[int, typer.Option("-n", min=2, help="Prior samples, and at most so many molecules.")] = 10_000,
+    to_card: Annotated[bool, typer.Option("--to-card", help="Put the figures on the model's card as well.")] = False,
+    as_json: Json = False,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Figures of a model: validity, uniqueness and novelty of samples; with --smiles, reconstruction and likelihood."""
-    from molvae.chem.molecule import parse_or_none
-    from molvae.chem.tables import read_rows
-    from molvae.vae import metrics
+    """Every figure of a model: of its samples, and with --smiles of how it reads, writes and resembles molecules."""
     from molvae.vae.checkpoint import load_model
+    from molvae.vae.likeness import has_chemnet
+    from molvae.vae.quality import as_rows, as_values, put_on_card, report
 
     vae = load_model(model, best_device(device))
-    figures = metrics.sample_statistics(vae, n, seed)
-    if smiles is not None:
-        texts: list[str] = []
-        for row in read_rows(smiles, column):
-            molecule = parse_or_none(row.text)
-            if molecule is None or not vae.reads(molecule.smiles):
-                remark(f"{smiles}:{row.line}: left out, not a molecule that this model reads: {row.text[:60]}")
-            else:
-                texts.append(molecule.smiles)
-            if len(texts) == n:
-                break
-        if not texts:
-            raise UsageError(f"{smiles} has no molecule that this model reads")
-        figures |= {
-            "molecules": float(len(texts)),
-            **asdict(metrics.evaluate_beside(vae, texts, figures["validity"], seed)),
-        }
+    texts = [] if smiles is None else _readable(vae, smiles, column, n)
+    with progress_bar("evaluating", "parts") as update:
+        figures = report(vae, texts, n, seed, lambda done, parts, now: update(done, parts, now=now))
     if as_json:
-        out.print_json(json.dumps(figures))
+        out.print_json(json.dumps(as_values(figures)))
     else:
-        print_table([{"figure": name, "value": value} for name, value in figures.items()])
+        for group, rows in as_rows(figures).items():
+            numbers = ("value", "with grammar")
+            print_table([row | {key: row[key].rjust(len("with grammar")) for key in numbers} for row in rows], group)
+            out.print()
+    if texts and not has_chemnet():
+        remark("without the Fréchet ChemNet distance: `pip install 'molvae[fcd]'` brings what it needs")
+    if to_card:
+        remark(f"the figures are on the card: {put_on_card(model, vae, figures, smiles, n, seed)}")
+
+
+@command("doctor", "molvae doctor zinc250k")
+def doctor(
+    model: Model,
+    smiles: Held = None,
+    column: Column = None,
+    as_json: Json = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Is a model fit for campaigns? Its figures against thresholds, and what to change; leaves with 1 if it is not."""
+    from molvae.vae.checkpoint import load_model
+    from molvae.vae.doctor import PROBES, diagnose
+
+    vae = load_model(model, best_device(device))
+    diagnosis = diagnose(vae, () if smiles is None else _readable(vae, smiles, column, PROBES), seed)
+    rows = [
+        {
+            "check": check.threshold.words,
+            "value": check.value,
+            "good": check.threshold.ok,
+            "bad": check.threshold.bad,
+            "verdict": check.verdict,
+        }
+        for check in diagnosis.checks
+    ]
+    if as_json:
+        out.print_json(json.dumps({"fit": diagnosis.fit, "molecules": diagnosis.molecules, "checks": rows}))
+    else:
+        print_table(rows, f"measured on {diagnosis.molecules}")
+    if not diagnosis.fit:
+        raise MolvaeError(diagnosis.verdict)
+    if not as_json:
+        out.print(f"\n{diagnosis.verdict}", markup=False, soft_wrap=True)
 
 
 @command("sample", "molvae sample zinc250k -n 1000 --seed 1 -o samples.csv")
@@ -98,17 +131,18 @@ def sample(
     model: Model,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 10,
     temperature: Temperature = None,
+    grammar: Grammar = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A table; default: print.")] = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Strings decoded from the prior, valid or not; a table tells which are valid."""
+    """Strings decoded from the prior; with --no-grammar valid or not, and a table tells which are."""
     from molvae.chem.tables import check_ending
     from molvae.vae.checkpoint import load_model
 
     if output is not None:
         check_ending(output)
-    texts = load_model(model, best_device(device)).sample(n, seed, temperature)
+    texts = load_model(model, best_device(device)).sample(n, seed, temperature, grammar)
     _give_texts(texts, output)
 
 
@@ -123,26 +157,18 @@ def encode(
     """The latent point (posterior mean) of each molecule; rows that cannot be encoded go to a second table."""
     import pandas as pd
 
-    from molvae.chem.molecule import Molecule
     from molvae.chem.tables import check_ending, read_rows, write_table
     from molvae.vae.checkpoint import load_model
 
     check_ending(output)
     vae = load_model(model, best_device(device))
-    good, bad = [], []
-    for row in read_rows(table, column):
-        try:
-            molecule = Molecule.parse(row.text)
-            vae.check(molecule.smiles)
-            good.append(molecule.smiles)
-        except MolvaeError as error:
-            bad.append({"SMILES": row.text, "line": row.line, "reason": str(error).splitlines()[0]})
-            remark(f"{table}:{row.line}: {error}")
+    rows, bad = encodable(vae, read_rows(table, column), table)
+    good = [row.text for row in rows]
     if good:
         names = [f"z{k}" for k in range(vae.latent)]
         points = pd.DataFrame(vae.encode_texts(good).mean.numpy(), columns=names)
         write_table(pd.concat([pd.Series(good, name="SMILES"), points], axis=1), output)
-    _tell_rejected(bad, output, len(good))
+    tell_rejected(bad, output, len(good))
 
 
 @command("decode", "molvae decode zinc250k z.parquet -o decoded.csv")
@@ -151,6 +177,7 @@ def decode(
     table: Annotated[Path, typer.Argument(metavar="FILE", help="A table with the columns z0, z1, …")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A table; default: print.")] = None,
     temperature: Temperature = None,
+    grammar: Grammar = True,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -164,7 +191,7 @@ def decode(
         check_ending(output)
     vae = load_model(model, best_device(device))
     z = torch.tensor(read_columns(table, [f"z{k}" for k in range(vae.latent)]))
-    _give_texts(vae.decode(z, temperature, seed), output)
+    _give_texts(vae.decode(z, temperature, seed, grammar), output)
 
 
 @command("score", "molvae score molecules.csv -o scored.csv --objective qed --objective MolWt")
@@ -197,7 +224,7 @@ def score(
 @command("models", "molvae models zinc250k")
 def models(
     name: Annotated[str | None, typer.Argument(help="Print this model's card.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Models that come with the package, and their cards."""
     from molvae.vae.checkpoint import find_model, installed_models, model_facts
@@ -219,6 +246,16 @@ def models(
         remark("no models are installed; `molvae train` makes one, and its folder serves as MODEL everywhere")
 
 
+def _readable(vae: "SmilesVAE", table: Path, column: str | None, most: int) -> list[str]:
+    """The molecules in the first rows of a table that the model can read, canonical; remarks tell of the others."""
+    from molvae.chem.tables import read_rows
+
+    rows, _ = encodable(vae, islice(read_rows(table, column), most), table)
+    if len(rows) < 2:
+        raise UsageError(f"{table} has {len(rows)} molecules that this model reads; 2 or more are needed")
+    return [row.text for row in rows]
+
+
 def _give_texts(texts: list[str], output: Path | None) -> None:
     import pandas as pd
 
@@ -232,15 +269,3 @@ def _give_texts(texts: list[str], output: Path | None) -> None:
     valid = [parse_or_none(text) is not None for text in texts]
     write_table(pd.DataFrame({"SMILES": texts, "valid": valid}), output)
     remark(f"{sum(valid)} of {len(texts)} strings are valid molecules: {output}")
-
-
-def _tell_rejected(bad: list[dict[str, object]], output: Path, good: int) -> None:
-    import pandas as pd
-
-    from molvae.chem.tables import write_table
-
-    if not bad:
-        return
-    rejects = output.with_name(output.stem + ".rejects.csv")
-    write_table(pd.DataFrame(bad), rejects)
-    raise MolvaeError(f"{len(bad)} of {good + len(bad)} rows were not encoded; all reasons are in {rejects}")

@@ -41,13 +41,40 @@ def commit() -> str:
 
 def card_text(facts: Mapping[str, Any]) -> str:
     """The model card in Markdown, every figure from ``facts``."""
+    return "\n".join(
+        [
+            f"# {facts.get('name', 'model')}",
+            "",
+            "A character-level SMILES variational autoencoder (bidirectional GRU encoder, GRU decoder).",
+            "",
+            *_origin(facts),
+            "",
+            *_evaluation(facts.get("evaluation", {})),
+            "## Figures of the training",
+            "",
+            "On the validation part, which the weights were not fitted to, at the last step, by the decoder alone.",
+            "",
+            "| figure | value |",
+            "|---|--:|",
+            *(f"| {name} | {value:.4g} |" for name, value in facts.get("metrics", {}).items()),
+            "",
+            "nll and kl in nats per molecule; reconstruction: greedy decodes of the posterior mean that are the same",
+            "molecule; validity: strings that RDKit makes a molecule of, without any correction or filter.",
+            "",
+            "## Recipe",
+            "",
+            "```json",
+            json.dumps(facts.get("recipe", {}), indent=2),
+            "```",
+            "",
+        ]
+    )
+
+
+def _origin(facts: Mapping[str, Any]) -> list[str]:
     data, machine = facts.get("data", {}), facts.get("hardware", {})
     counts = data.get("counts") or {}
-    lines = [
-        f"# {facts.get('name', 'model')}",
-        "",
-        "A character-level SMILES variational autoencoder (bidirectional GRU encoder, GRU decoder).",
-        "",
+    return [
         "| | |",
         "|---|---|",
         f"| training molecules | {counts.get('train', 'unknown')} |",
@@ -59,26 +86,22 @@ def card_text(facts: Mapping[str, Any]) -> str:
         f"| platform | {machine.get('platform', 'unknown')} |",
         f"| versions | {', '.join(f'{k} {v}' for k, v in facts.get('versions', {}).items())} |",
         f"| training time | {facts.get('seconds', 0) / 60:.1f} minutes, {facts.get('step', 0)} steps |",
-        "",
-        "## Figures",
-        "",
-        "On the validation part, which the weights were not fitted to; `molvae evaluate` computes them again.",
-        "",
-        "| figure | value |",
-        "|---|--:|",
-        *(f"| {name} | {value:.4g} |" for name, value in facts.get("metrics", {}).items()),
-        "",
-        "nll and kl in nats per molecule; reconstruction: greedy decodes of the posterior mean that equal the input",
-        "string exactly; validity: strings that RDKit makes a molecule of, without any correction or filter.",
-        "",
-        "## Recipe",
-        "",
-        "```json",
-        json.dumps(facts.get("recipe", {}), indent=2),
-        "```",
-        "",
     ]
-    return "\n".join(lines)
+
+
+def _evaluation(facts: Mapping[str, Any]) -> list[str]:
+    """The tables that `molvae evaluate --to-card` left; nothing where it was never run."""
+    lines: list[str] = []
+    for group, rows in facts.get("tables", {}).items():
+        lines += [f"### {group}", "", "| figure | value | with grammar | unit |", "|---|--:|--:|---|"]
+        lines += [f"| {r['figure']} | {r['value']} | {r['with grammar']} | {r['unit']} |" for r in rows]
+        lines.append("")
+    if not lines:
+        return []
+    source = facts["molecules"]
+    given = f"on `{source['name']}` (SHA-256 `{source['sha256']}`)" if source else "without molecules"
+    head = f"By `molvae evaluate … -n {facts['n']} --seed {facts['seed']}`, {given}; value: by the decoder alone."
+    return ["## Evaluation", "", head, "", *lines]
 
 
 def _processor() -> str:

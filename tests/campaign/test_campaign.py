@@ -301,3 +301,13 @@ def test_the_store_keeps_how_each_round_was_made(whole):
     assert [made.round for made in rounds] == [0, 1, 2]
     assert (rounds[0].length, rounds[0].new) == (None, 6)
     assert rounds[1].length == 0.8
+
+
+def test_a_model_that_is_not_fit_is_said_at_the_start_alone(recipe, tmp_path, monkeypatch, caplog):
+    """The check is the model's own (`molvae.vae.doctor`); here it is about when it is asked, and what is heard."""
+    asked = recipe(budget={"evaluations": 30}, model="zinc250k")
+    monkeypatch.setattr("molvae.vae.doctor.quick_check", lambda vae: ["too few of its samples are molecules"])
+    for _ in range(2):
+        Campaign.open(asked, tmp_path / "out").ask()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["the model zinc250k is not fit for campaigns: too few of its samples are molecules"]

@@ -1,7 +1,9 @@
-"""molvae train, evaluate, sample, encode, decode, score, models."""
+"""molvae train, evaluate, doctor, sample, encode, decode, score, models."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -61,32 +63,91 @@ class TestTrain:
 
 
 class TestEvaluate:
+    @pytest.fixture(autouse=True)
+    def without_chemnet(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "fcd", None)  # what import finds of a package that is not there
+
     def test_the_prior_alone(self, molvae, model):
-        figures = json.loads(molvae("evaluate", model, "-n", 40, "--json").stdout)
-        assert list(figures) == ["samples", "validity", "unique", "novel"]
+        result = molvae("evaluate", model, "-n", 40, "--json")
+        figures = json.loads(result.stdout)
+        assert list(figures)[:3] == ["samples", "validity_prior", "validity_prior_grammar"]
         assert figures["samples"] == 40
-        assert figures["validity"] > 0.5
+        assert 0.5 < figures["validity_prior"] <= figures["validity_prior_grammar"]
+        assert "reconstruction" not in figures
+        assert "ChemNet" not in result.stderr
 
     def test_molecules_that_it_knows_come_back(self, molvae, model, trained):
-        words = ["--smiles", trained / "corpus" / "train.smi", "-n", 100, "--json"]
-        figures = json.loads(molvae("evaluate", model, *words).stdout)
-        assert figures["molecules"] == 100
+        words = ["--smiles", trained / "corpus" / "train.smi", "-n", 30, "--json"]
+        result = molvae("evaluate", model, *words)
+        figures = json.loads(result.stdout)
+        assert figures["molecules"] == 30
         assert figures["reconstruction"] > 0.5
         assert 0 < figures["nll"] < 30
         assert figures["active_units"] == 8
+        assert "pip install 'molvae[fcd]'" in result.stderr
 
     def test_as_a_table_and_the_same_each_time(self, molvae, model, trained):
-        words = ["evaluate", model, "--smiles", trained / "corpus" / "valid.smi", "-n", 20, "--seed", 3]
+        words = ["evaluate", model, "--smiles", trained / "corpus" / "valid.smi", "-n", 10, "--seed", 3]
         told = molvae(*words).stdout
-        assert "reconstruction" in told
+        assert "the same molecule, greedy, from the posterior mean" in told
+        assert "Samples of the prior" in [line.strip() for line in told.splitlines()]
         assert molvae(*words).stdout == told
 
     def test_rows_it_cannot_read_are_left_out_and_named(self, molvae, model, tmp_path):
         (tmp_path / "mixed.smi").write_text("CCCCO\nBrCCBr\nC1CC\nCCCN\n")
         result = molvae("evaluate", model, "--smiles", "mixed.smi", "-n", 10, "--json")
         assert json.loads(result.stdout)["molecules"] == 2
-        assert "mixed.smi:2: left out" in result.stderr
-        assert "mixed.smi:3: left out" in result.stderr
+        assert "mixed.smi:2: the model does not know the character" in result.stderr
+        assert "mixed.smi:3: RDKit cannot make a molecule" in result.stderr
+
+    def test_one_molecule_is_too_few(self, refused, model, tmp_path):
+        (tmp_path / "one.smi").write_text("CCCCO\nBrCCBr\n")
+        told = refused("evaluate", model, "--smiles", "one.smi", code=2)
+        assert "one.smi has 1 molecules that this model reads; 2 or more are needed" in told
+
+    def test_the_figures_go_on_the_card_and_the_weights_stay(self, molvae, model, trained, tmp_path):
+        shutil.copytree(model, tmp_path / "mine")
+        before = json.loads(molvae("models", "mine", "--json").stdout)
+        words = ["--smiles", trained / "corpus" / "valid.smi", "-n", 10, "--seed", 2, "--json", "--to-card"]
+        result = molvae("evaluate", "mine", *words)
+        assert "the figures are on the card: mine/card.md" in result.stderr
+        facts = json.loads(molvae("models", "mine", "--json").stdout)
+        evaluation = facts.pop("evaluation")
+        assert facts == before
+        assert evaluation["figures"] == json.loads(result.stdout)
+        assert evaluation["molecules"]["name"] == "valid.smi"
+        assert "| samples | 10 |  | molecules |" in molvae("models", "mine").stdout
+        weights = "weights.safetensors"
+        assert (tmp_path / "mine" / weights).read_bytes() == (Path(model) / weights).read_bytes()
+        assert molvae("sample", "mine", "-n", 9).stdout == molvae("sample", model, "-n", 9).stdout
+
+
+class TestDoctor:
+    def test_a_model_that_is_fit(self, molvae, model, trained):
+        assert "fit for campaigns" in molvae("doctor", model).stdout
+        told = molvae("doctor", model, "--smiles", trained / "corpus" / "train.smi", "--json").stdout
+        found = json.loads(told)
+        assert found["fit"]
+        assert found["molecules"] == "140 given molecules"
+        checks = {check["check"]: check for check in found["checks"]}
+        assert checks["the same molecule after encoding and decoding"]["verdict"] == "ok"
+        assert checks["the same molecule after encoding and decoding"]["value"] > 0.6
+
+    def test_one_that_is_not_and_what_to_change(self, molvae, model, tmp_path):
+        import torch
+
+        from molvae.vae.checkpoint import load_model, save_model
+
+        vae = load_model(model)
+        with torch.no_grad():
+            for weights in vae.net.parameters():
+                weights.zero_()
+        save_model(tmp_path / "broken", vae, {})
+        result = molvae("doctor", "broken", code=1)
+        assert "bad" in result.stdout
+        assert "error: not fit for campaigns:" in result.stderr
+        assert "train.beta.end" in result.stderr
+        assert json.loads(molvae("doctor", "broken", "--json", code=1).stdout)["fit"] is False
 
 
 class TestSample:
@@ -96,13 +157,24 @@ class TestSample:
         assert len(texts[0].splitlines()) == 20
 
     def test_temperature_draws_characters(self, molvae, model):
-        told = {t: molvae("sample", model, "-n", 30, "--temperature", t).stdout for t in (0.001, 1.5)}
-        assert told[0.001] == molvae("sample", model, "-n", 30).stdout != told[1.5]
+        words = ["sample", model, "-n", 30, "--no-grammar"]
+        told = {t: molvae(*words, "--temperature", t).stdout for t in (0.001, 1.5)}
+        assert told[0.001] == molvae(*words).stdout != told[1.5]
+
+    def test_the_grammar_is_on_and_can_be_left_out(self, molvae, model):
+        free, *strict = (
+            molvae("sample", model, "-n", 60, *more).stdout.splitlines()
+            for more in (["--no-grammar"], ["--grammar"], [])
+        )
+        assert strict[0] == strict[1]
+        assert all(map(_valid, strict[0]))
+        assert not all(map(_valid, free))
 
     @pytest.mark.parametrize("ending", ENDINGS)
     def test_into_a_table(self, molvae, model, tmp_path, ending):
-        texts = molvae("sample", model, "-n", 25, "--seed", 4).stdout.splitlines()
-        result = molvae("sample", model, "-n", 25, "--seed", 4, "-o", f"tables/samples{ending}")
+        words = ["sample", model, "-n", 25, "--seed", 4, "--no-grammar"]
+        texts = molvae(*words).stdout.splitlines()
+        result = molvae(*words, "-o", f"tables/samples{ending}")
         valid = [text for text in texts if _valid(text)]
         assert f"{len(valid)} of 25 strings are valid molecules" in result.stderr
         table = read(tmp_path / "tables" / f"samples{ending}")
@@ -144,8 +216,12 @@ class TestEncodeDecode:
 
     def test_decoding_draws_by_seed_and_temperature(self, molvae, model, trained):
         molvae("encode", model, trained / "corpus" / "valid.smi", "-o", "z.parquet")
-        told = [molvae("decode", model, "z.parquet", "--temperature", 1.5, "--seed", seed).stdout for seed in (1, 1, 2)]
+        words = ["decode", model, "z.parquet", "--temperature", 1.5]
+        told = [molvae(*words, "--seed", seed).stdout for seed in (1, 1, 2)]
         assert told[0] == told[1] != told[2]
+        free = molvae(*words, "--seed", 1, "--no-grammar").stdout
+        assert all(map(_valid, told[0].splitlines()))
+        assert not all(map(_valid, free.splitlines()))
 
 
 class TestScore:

@@ -8,7 +8,7 @@ from filelock import FileLock
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "net": {"latent": 8, "embedding": 16, "encoder_hidden": 32, "decoder_hidden": 64},
-    "train": {"epochs": 60, "batch": 16, "learning_rate": 8e-3, "beta": {"kind": "linear", "end": 0.05}},
+    "train": {"epochs": 60, "batch": 16, "optimizer": {"learning_rate": 8e-3}, "beta": {"kind": "linear", "end": 0.05}},
     "evaluate": {"every": 10_000, "molecules": 20},
     "hardware": {"device": "cpu", "precision": "32-true"},
 }

@@ -38,6 +38,18 @@ def test_every_fact_is_on_the_card():
         assert shown in text
 
 
+def test_an_evaluation_is_on_the_card_where_there_was_one():
+    row = {"figure": "valid", "value": "74.00", "with grammar": "100.00", "unit": "%"}
+    molecules = {"name": "valid.smi", "sha256": "abc789"}
+    evaluation = {"n": 500, "seed": 3, "molecules": molecules, "tables": {"Samples of the prior": [row]}}
+    text = card.card_text({**FACTS, "evaluation": evaluation})
+    assert "### Samples of the prior\n\n| figure | value | with grammar | unit |\n|---|--:|--:|---|\n" in text
+    assert "| valid | 74.00 | 100.00 | % |" in text
+    assert "`molvae evaluate … -n 500 --seed 3`, on `valid.smi` (SHA-256 `abc789`)" in text
+    assert "without molecules" in card.card_text({**FACTS, "evaluation": {**evaluation, "molecules": None}})
+    assert "## Evaluation" not in card.card_text(FACTS)
+
+
 def test_what_is_not_known_is_said_so():
     assert card.card_text({}).count("unknown") >= 5
     assert "unknown" in card.card_text({"data": {"counts": None, "source": None}})
