@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from molvae.campaign.recipe import CampaignRecipe
     from molvae.chem.molecule import Molecule
     from molvae.chem.objectives import Objective
+    from molvae.chem.pictures import write_picture
     from molvae.config import read_recipe
     from molvae.errors import MolvaeError
     from molvae.vae.checkpoint import load_model as load
     from molvae.vae.datasets import fetch
+    from molvae.vae.explore import interpolate, neighbors, predict
+    from molvae.vae.map_page import write_map
+    from molvae.vae.maps import latent_map
     from molvae.vae.metrics import evaluate
     from molvae.vae.model import Posterior, SmilesVAE
     from molvae.vae.prepare import PrepareSettings, prepare
@@ -35,10 +39,16 @@ _HOMES = {
     "evaluate": "vae.metrics",
     "export": "campaign.export",
     "fetch": "vae.datasets",
+    "interpolate": "vae.explore",
+    "latent_map": "vae.maps",
     "load": "vae.checkpoint",
+    "neighbors": "vae.explore",
+    "predict": "vae.explore",
     "prepare": "vae.prepare",
     "read_recipe": "config",
     "train": "vae.train",
+    "write_map": "vae.map_page",
+    "write_picture": "chem.pictures",
 }
 
 __all__ = [
@@ -54,10 +64,16 @@ __all__ = [
     "evaluate",
     "export",
     "fetch",
+    "interpolate",
+    "latent_map",
     "load",
+    "neighbors",
+    "predict",
     "prepare",
     "read_recipe",
     "train",
+    "write_map",
+    "write_picture",
 ]
 
 

@@ -1,13 +1,17 @@
-"""z → text: greedy or sampled, a batch at a time; finished strings leave the batch."""
+"""z → text: greedy, sampled, or by beam search, a batch at a time; with or without the grammar."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear, pad
 
+from molvae.vae.grammar import Grammar
 from molvae.vae.nets import Decoder
 from molvae.vae.vocab import END, START
 
 CHUNK = 2048
-"""Latent points decoded together: enough to fill the matrix units, small enough to stay in the cache."""
+"""Rows decoded together; strings that have ended leave them."""
+TILE = 128
+"""Rows of a matrix product on a CPU. It is always this many, so that a row comes out the same in any batch."""
 
 
 @torch.inference_mode()
@@ -17,8 +21,9 @@ def generate(
     longest: int,
     temperature: float | None = None,
     generator: torch.Generator | None = None,
+    grammar: Grammar | None = None,
 ) -> Tensor:
-    """Ids of the strings that ``z`` decodes to.
+    """Ids of the strings that ``z`` decodes to. A greedy string does not depend on what else is in the batch.
 
     Args:
         decoder: in evaluation mode.
@@ -27,35 +32,184 @@ def generate(
         temperature: None takes the likeliest character each time; else characters are drawn from
             softmax(logits / temperature) with ``generator``.
         generator: needed with a temperature, on the CPU.
+        grammar: what may be written, for strings of ``longest`` characters; anything, if absent.
 
     Returns:
         ``(batch, longest)`` int64; END fills what follows the end.
     """
-    parts = [_generate(decoder, part, longest, temperature, generator) for part in torch.split(z, CHUNK)]
+    steps = _Steps(decoder)
+    parts = [
+        _generate(steps, part, longest, temperature, generator, grammar) for part in torch.split(z, CHUNK) if len(part)
+    ]
     return torch.cat(parts) if parts else torch.zeros(0, longest, dtype=torch.long, device=z.device)
 
 
 def _generate(
-    decoder: Decoder, z: Tensor, longest: int, temperature: float | None, generator: torch.Generator | None
+    steps: "_Steps",
+    z: Tensor,
+    longest: int,
+    temperature: float | None,
+    generator: torch.Generator | None,
+    grammar: Grammar | None,
 ) -> Tensor:
     out = torch.full((len(z), longest), END, device=z.device)
-    alive = torch.arange(len(z), device=z.device)
-    ids, state = torch.full((len(z), 1), START, device=z.device), decoder.initial(z)
+    rows = torch.arange(len(z), device=z.device)
+    chosen, (fixed, state) = torch.full_like(rows, START), steps.begin(z)
+    written = grammar.start(len(z), z.device) if grammar else None
     for t in range(longest):
-        logits, state = decoder(ids, z, state)
-        scores = logits[:, 0].float()
-        scores[:, START] = -torch.inf
+        scores = steps.next(chosen, fixed, state)
+        if grammar and written:
+            allowed = grammar.allowed(written)
+            allowed |= ~allowed.any(1, keepdim=True)  # a string that has no way on goes on as it likes
+            scores.masked_fill_(~allowed, -torch.inf)
         if temperature is not None:
             scores = scores / temperature + _gumbel(scores, generator)
-        chosen = scores.argmax(-1)
-        out[alive, t] = chosen
+        chosen = torch.where(chosen == END, END, scores.argmax(-1))
+        out[rows, t] = chosen
+        if grammar and written:
+            written = grammar.advance(written, chosen)
         on = (chosen != END).nonzero()[:, 0]
-        if len(on) < len(chosen):
-            alive, z, state, chosen = alive[on], z[on], state[:, on], chosen[on]
-            if not len(on):
-                break
-        ids = chosen[:, None]
+        if not len(on):
+            break
+        if steps.tiles(len(on)) < steps.tiles(len(chosen)):
+            rows, chosen = rows[on], chosen[on]
+            fixed, state = steps.padded(fixed[on]), steps.padded(state[on])
+            written = written.select(on) if written else None
     return out
+
+
+def beam(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None, width: int) -> list[Tensor]:
+    """The likeliest strings that a beam of ``width`` finds for each point, best first.
+
+    Args:
+        decoder: in evaluation mode.
+        z: ``(batch, latent)``.
+        longest: most characters of a string.
+        grammar: what may be written, for strings of ``longest`` characters; anything, if absent.
+        width: strings that are followed at the same time.
+
+    Returns:
+        For each point, ids ``(found, longest)``, at most ``width`` rows; END fills what follows the end.
+    """
+    return [ids[odds > -torch.inf] for ids, odds in zip(*beam_odds(decoder, z, longest, grammar, width), strict=True)]
+
+
+@torch.inference_mode()
+def beam_odds(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None, width: int) -> tuple[Tensor, Tensor]:
+    """As `beam`, with log p(string | z) of the decoder, in nats.
+
+    Returns:
+        Ids ``(batch, width, longest)`` and their log-odds ``(batch, width)``, −inf where fewer strings were found.
+    """
+    steps = _Steps(decoder)
+    parts = [_beam(steps, part, longest, grammar, width) for part in torch.split(z, max(1, CHUNK // width))]
+    if not parts:
+        return z.new_zeros((0, width, longest), dtype=torch.long), z.new_zeros((0, width))
+    return torch.cat([ids for ids, _ in parts]), torch.cat([odds for _, odds in parts])
+
+
+def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: Grammar | None, width: int) -> tuple[Tensor, Tensor]:
+    batch = len(z)
+    fixed, state = steps.begin(z.repeat_interleave(width, 0))
+    chosen = torch.full((batch * width,), START, device=z.device)
+    out = torch.full((batch * width, longest), END, device=z.device)
+    odds = torch.full((batch, width), -torch.inf, device=z.device)
+    odds[:, 0] = 0  # all the same at first
+    written = grammar.start(batch * width, z.device) if grammar else None
+    for t in range(longest):
+        scores = steps.next(chosen, fixed, state).log_softmax(-1)
+        if grammar and written:
+            scores.masked_fill_(~grammar.allowed(written), -torch.inf)
+        ended = chosen == END
+        scores[ended] = -torch.inf
+        scores[ended, END] = 0
+        total = (odds[:, :, None] + scores.view(batch, width, -1)).flatten(1)
+        odds, best = total.topk(width, -1)
+        chosen = torch.where(odds.isinf(), END, best % scores.shape[1]).flatten()
+        origin = (torch.arange(batch, device=z.device)[:, None] * width + best // scores.shape[1]).flatten()
+        out, state = out[origin], steps.padded(state[origin])
+        out[:, t] = chosen
+        if grammar and written:
+            written = grammar.advance(written.select(origin), chosen)
+        if bool(((chosen == END) | (odds.flatten() == -torch.inf)).all()):
+            break
+    else:
+        if grammar and written:
+            whole = grammar.allowed(written)[:, END] | (chosen == END)
+            odds = odds.masked_fill(~whole.view(batch, width), -torch.inf)
+            odds, best = odds.sort(-1, descending=True)
+            out = out.view(batch, width, -1).gather(1, best[:, :, None].expand(-1, -1, longest))
+    return out.view(batch, width, longest), odds
+
+
+class _Steps:
+    """Single steps of a decoder. What a character and the latent point add to the gates is computed once.
+
+    The product with the state and the logits are in bfloat16 on CPUs that compute in it, all else is in float32.
+    Buffers are used again at each step: memory touched for the first time costs more than the arithmetic.
+
+    Args:
+        decoder: in evaluation mode.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        gru, embedding = decoder.gru, decoder.embed.embedding_dim
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        inputs, weight, outer, inner = (getattr(gru, f"{part}_l0") for part in parts)
+        hidden = gru.hidden_size
+        self.decoder, self.hidden, device = decoder, hidden, inputs.device
+        low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        dtype = torch.bfloat16 if low else torch.float32
+        self.tile = TILE if device.type == "cpu" else CHUNK
+        # the candidate's inner bias stands inside its product with the reset gate; the others are as good as any
+        outer = outer + torch.cat([inner[: 2 * hidden], inner.new_zeros(hidden)])
+        self.table = linear(decoder.embed.weight, inputs[:, :embedding], outer)
+        self.of_z, self.bias = inputs[:, embedding:], inner[2 * hidden :]
+        self.weight, self.logits = weight.to(dtype).t(), decoder.logits.weight.to(dtype).t()
+        self.low = torch.zeros(self.tile, hidden, dtype=dtype, device=device)
+        self.inner = torch.zeros(self.tile, 3 * hidden, dtype=dtype, device=device)
+        self.gates = torch.zeros(self.tile, 3 * hidden, device=device)
+        self.candidate = torch.zeros(self.tile, hidden, device=device)
+
+    def tiles(self, rows: int) -> int:
+        """Products that so many rows take."""
+        return -(-rows // self.tile)
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """As many rows as whole tiles have."""
+        return pad(rows, (0, 0, 0, self.tiles(len(rows)) * self.tile - len(rows)))
+
+    def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """``(batch, latent)`` → what z adds to the gates, ``(rows, 3·hidden)``, and the first state; padded."""
+        tiles = torch.split(self.padded(z), self.tile)
+        return torch.cat([linear(tile, self.of_z) for tile in tiles]), torch.cat(
+            [self.decoder.initial(tile)[0] for tile in tiles]
+        )
+
+    def next(self, ids: Tensor, fixed: Tensor, state: Tensor) -> Tensor:
+        """Scores of the characters after these, ``(batch, characters)`` float32; ``state`` is written to.
+
+        Args:
+            ids: ``(batch,)``.
+            fixed: of `begin`, as is ``state``; padded.
+            state: ``(rows, hidden)``.
+        """
+        padded = pad(ids, (0, len(state) - len(ids)))
+        parts = zip(*(torch.split(part, self.tile) for part in (padded, fixed, state)), strict=True)
+        scores = torch.cat([self._tile(*part) for part in parts])[: len(ids)].float() + self.decoder.logits.bias
+        scores[:, START] = -torch.inf
+        return scores
+
+    def _tile(self, ids: Tensor, fixed: Tensor, state: Tensor) -> Tensor:
+        hidden, gates, inner = self.hidden, self.gates, self.inner
+        torch.mm(self.low.copy_(state), self.weight, out=inner)
+        torch.index_select(self.table, 0, ids, out=gates).add_(fixed)
+        gates[:, : 2 * hidden].add_(inner[:, : 2 * hidden]).sigmoid_()
+        reset, update, new = gates.chunk(3, 1)
+        torch.add(self.bias, inner[:, 2 * hidden :], out=self.candidate)
+        torch.addcmul(new, reset, self.candidate, out=self.candidate).tanh_()
+        torch.lerp(self.candidate, state, update, out=state)
+        return self.low.copy_(state) @ self.logits
 
 
 def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:

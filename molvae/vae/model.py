@@ -1,23 +1,29 @@
 """SmilesVAE: encoder ∘ posterior ∘ decoder, between strings and vectors."""
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from molvae.chem.molecule import Molecule
-from molvae.errors import SmilesError, UsageError
-from molvae.vae.generate import generate
+from molvae.chem.molecule import Molecule, parse_or_none
+from molvae.errors import SmilesError, UnknownCharacter, UsageError
+from molvae.vae.generate import beam, generate
+from molvae.vae.grammar import Grammar
 from molvae.vae.known import KnownMolecules
 from molvae.vae.nets import Net, gaussian_kl
+from molvae.vae.prior import Normal, Prior
 from molvae.vae.vocab import Vocab
 
 ENCODE_BATCH = 1024
 COLDEST = 1e-3
 """Lowest temperature: below it the noise drowns in the rounding of float32."""
+WAYS = 8
+"""Strings of the beam among which one is sought that RDKit accepts, where the likeliest is refused."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class SmilesVAE:
         longest: most characters it writes, and reads.
         fingerprint: hash of the weights where they came from a model folder.
         known: which molecules it was trained on, where that was recorded.
+        prior: what `sample` draws points from; N(0, I) by default.
 
     Example:
         >>> vae = molvae.load("zinc250k")
@@ -54,10 +61,17 @@ class SmilesVAE:
     """
 
     def __init__(
-        self, net: Net, vocab: Vocab, longest: int, fingerprint: str = "", known: KnownMolecules | None = None
+        self,
+        net: Net,
+        vocab: Vocab,
+        longest: int,
+        fingerprint: str = "",
+        known: KnownMolecules | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.net, self.vocab, self.longest = net.eval(), vocab, longest
         self.fingerprint, self.known = fingerprint, known
+        self.prior: Prior = Normal(self.latent) if prior is None else prior
 
     @property
     def latent(self) -> int:
@@ -69,6 +83,16 @@ class SmilesVAE:
         """Where the weights are."""
         return next(self.net.parameters()).device
 
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """What `predict` predicts."""
+        return self.net.settings.properties
+
+    @cached_property
+    def grammar(self) -> Grammar:
+        """Which characters of the vocabulary may follow each other."""
+        return Grammar(self.vocab, self.longest)
+
     def encode(self, smiles: Sequence[str]) -> Posterior:
         """The posterior of each molecule, in order; each SMILES is brought to its canonical form first.
 
@@ -78,6 +102,23 @@ class SmilesVAE:
             SmilesError: it is longer than the model reads.
         """
         return self.encode_texts([Molecule.parse(text).smiles for text in smiles])
+
+    def encode_rows(self, smiles: Sequence[str]) -> tuple[Posterior, list[int], list[tuple[int, SmilesError]]]:
+        """As `encode`, but goes on where a SMILES cannot be encoded.
+
+        Returns:
+            The posterior of those that can, their numbers in ``smiles``, and number and error of the others.
+        """
+        kept: dict[int, str] = {}
+        refused: list[tuple[int, SmilesError]] = []
+        for row, text in enumerate(smiles):
+            try:
+                kept[row] = Molecule.parse(text).smiles
+                self.check(kept[row])
+            except SmilesError as error:
+                kept.pop(row, None)
+                refused.append((row, error))
+        return self.encode_texts(list(kept.values())), list(kept), refused
 
     def encode_texts(self, texts: Sequence[str]) -> Posterior:
         """The posterior of each string just as it stands, valid or not; raises as `encode` does."""
@@ -95,30 +136,45 @@ class SmilesVAE:
                 mean[part], logvar[part] = found[0].cpu(), found[1].cpu()
         return Posterior(mean, logvar)
 
-    def decode(self, z: Tensor, temperature: float | None = None, seed: int = 0) -> list[str]:
-        """The string that each latent point decodes to; it need not be a valid molecule.
+    def decode(self, z: Tensor, temperature: float | None = None, seed: int = 0, grammar: bool = True) -> list[str]:
+        """The string that each latent point decodes to.
+
+        With the grammar, characters that cannot lead to a molecule are never written, and where RDKit refuses what
+        was written, the likeliest of the `WAYS` best strings that it accepts stands instead. Where it accepts none,
+        the first string stays: it need not be a valid molecule. Without the grammar it is the decoder alone.
 
         Args:
             z: ``(batch, latent)``.
             temperature: None for the likeliest characters; else they are drawn, 1 being the model's own odds.
             seed: of those draws.
+            grammar: False for what the decoder writes by itself.
 
         Raises:
             UsageError: ``z`` has another shape, or the temperature is not a positive number.
         """
         if temperature is not None and not COLDEST <= temperature < math.inf:
             raise UsageError(f"a temperature is at least {COLDEST}, or absent for the likeliest; it is {temperature}")
-        z = torch.as_tensor(z, dtype=torch.float32).to(self.device)
-        if z.dim() != 2 or z.shape[1] != self.latent:
-            raise UsageError(f"latent points come as (n, {self.latent}) for this model; these are {tuple(z.shape)}")
+        z = self._points(z)
         generator = torch.Generator().manual_seed(seed)
-        ids = generate(self.net.decoder, z, self.longest, temperature, generator)
-        return [self.vocab.decode(row) for row in ids.cpu().tolist()]
+        allowed = self.grammar if grammar else None
+        ids = generate(self.net.decoder, z, self.longest, temperature, generator, allowed)
+        texts = [self.vocab.decode(row) for row in ids.cpu().tolist()]
+        return self._mended(z, texts) if grammar else texts
 
-    def sample(self, n: int, seed: int = 0, temperature: float | None = None) -> list[str]:
-        """Strings decoded from ``n`` points of the prior N(0, I)."""
-        z = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(seed))
-        return self.decode(z, temperature, seed + 1)
+    def sample(self, n: int, seed: int = 0, temperature: float | None = None, grammar: bool = True) -> list[str]:
+        """Strings decoded from ``n`` points of the prior."""
+        return self.decode(self.prior.sample(n, seed), temperature, seed + 1, grammar)
+
+    def predict(self, z: Tensor) -> Tensor:
+        """The properties of latent points in their own units, ``(batch, len(properties))`` float32 on the CPU.
+
+        Raises:
+            UsageError: the model was trained without properties, or ``z`` has another shape.
+        """
+        if not self.properties:
+            raise UsageError("this model predicts no properties; train one with net.properties in its recipe")
+        with torch.inference_mode():
+            return self.net.predict(self._points(z)).float().cpu()
 
     def check(self, text: str) -> None:
         """Raise, as `encode_texts` would, if the model cannot read this string."""
@@ -126,15 +182,49 @@ class SmilesVAE:
 
     def reads(self, text: str) -> bool:
         """Whether the model can encode this string."""
-        try:
-            self._tokens(text)
-        except SmilesError:
-            return False
-        return True
+        return 0 < len(text) <= self.longest and all(character in self.vocab.characters for character in text)
+
+    def _points(self, z: Tensor) -> Tensor:
+        z = torch.as_tensor(z, dtype=torch.float32).to(self.device)
+        if z.dim() != 2 or z.shape[1] != self.latent:
+            raise UsageError(f"latent points come as (n, {self.latent}) for this model; these are {tuple(z.shape)}")
+        return z
+
+    def _mended(self, z: Tensor, texts: list[str]) -> list[str]:
+        refused = [row for row, text in enumerate(texts) if parse_or_none(text) is None]
+        if not refused:
+            return texts
+        found = beam(self.net.decoder, z[refused], self.longest, self.grammar, WAYS)
+        for row, ways in zip(refused, found, strict=True):
+            others = (self.vocab.decode(ids) for ids in ways.tolist())
+            texts[row] = next((text for text in others if parse_or_none(text) is not None), texts[row])
+        return texts
 
     def _tokens(self, text: str) -> list[int]:
         if not text:
             raise SmilesError(text, "an empty string cannot be encoded")
         if len(text) > self.longest:
-            raise SmilesError(text, f"longer than the {self.longest} characters this model reads")
-        return self.vocab.encode(text)
+            raise SmilesError(text, f"longer than the {self.longest} characters this model reads{self._instead(text)}")
+        try:
+            return self.vocab.encode(text)
+        except UnknownCharacter as error:
+            raise UnknownCharacter(text, error.reason + self._instead(text), error.position) from None
+
+    def _instead(self, text: str) -> str:
+        """What is near the text and can be encoded, as a remark; nothing where there is no such thing."""
+        molecule = parse_or_none(text)
+        for name, simpler in _SIMPLER.items():
+            molecule = simpler(molecule) if molecule is not None else None
+            if molecule is not None and molecule.smiles != text and self.reads(molecule.smiles):
+                return f" (it reads {name}: {molecule.smiles})"
+        return ""
+
+
+_CHARGED = re.compile(r"\[([BCNOPSFIbcnops]|Cl|Br)H?\d*[+-]\d*\]")
+_SIMPLER: dict[str, Callable[[Molecule], Molecule | None]] = {
+    "the largest part": Molecule.largest_fragment,
+    "it without isotopes": lambda molecule: parse_or_none(re.sub(r"\[\d+", "[", molecule.smiles)),
+    "it without stereochemistry": lambda molecule: parse_or_none(re.sub(r"[@/\\]", "", molecule.smiles)),
+    "it without charges": lambda molecule: parse_or_none(_CHARGED.sub(r"\1", molecule.smiles)),
+}
+"""Ways to a molecule with fewer kinds of characters, each applied after the ones before."""

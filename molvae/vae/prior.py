@@ -131,7 +131,7 @@ class Flow(Component):
     steps: int = Field(3000, ge=1)
     batch: int = Field(1024, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
-    width: float = Field(0.8, gt=0, le=2)
+    width: float = Field(1.0, gt=0, le=2)
 
     def fit(self, mean: Tensor, logvar: Tensor, seed: int) -> Prior:
         """Fit to posteriors, both ``(n, latent)``; four minutes on a core with the default settings.

@@ -22,7 +22,8 @@ def commands() -> dict[str, object]:
 
 
 def test_the_commands_are_those_of_the_readme():
-    names = ["train", "evaluate", "sample", "encode", "decode", "score", "optimize", "status", "export", "models"]
+    names = ["train", "evaluate", "doctor", "fit-prior", "sample", "encode", "decode", "predict", "score", "models"]
+    names += ["neighbors", "interpolate", "map", "optimize", "status", "export"]
     assert sorted(commands()) == sorted(["data list", "data fetch", "data prepare", *names])
 
 

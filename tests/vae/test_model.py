@@ -6,8 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from molvae.chem.molecule import parse_or_none
 from molvae.errors import InvalidSmiles, SmilesError, UnknownCharacter, UsageError
-from molvae.vae.model import Posterior
+from molvae.vae.model import Posterior, SmilesVAE
+from molvae.vae.nets import Net, NetSettings
+from molvae.vae.vocab import END, Vocab
 
 
 def test_encoding_does_not_depend_on_the_company(vae, molecules):
@@ -50,6 +53,37 @@ def test_what_cannot_be_encoded_is_said(vae, smiles, error, said):
         vae.encode(["CCCO", smiles])
 
 
+@pytest.mark.parametrize(
+    ("smiles", "said"),
+    [
+        ("CCO.[Na+].[Cl-]", r"character '\.' \(it reads the largest part: CCO\) at character 4"),
+        ("[13CH3]C[15NH2]", r"character '3' \(it reads it without isotopes: CCN\)"),
+        ("C[C@H](N)O.[Na+]", r"\(it reads it without stereochemistry: CC\(N\)O\)"),
+        ("[NH3+]CC", r"\(it reads it without charges: CCN\)"),
+        ("CCCO." + "C" * 21, r"longer than the 20 characters this model reads: 'C"),
+        ("C" * 12 + "." + "O=C=O" + ".N" * 3, r"reads \(it reads the largest part: CCCCCCCCCCCC\)"),
+        ("CC[Xe]", r"character 'X' at character 4"),
+    ],
+)
+def test_what_is_near_and_can_be_encoded_is_offered(smiles, said):
+    vocab = Vocab.of(["CCO", "C=1(CN)[H]1O"])
+    few = SmilesVAE(Net(NetSettings(latent=2, embedding=2, encoder_hidden=2, decoder_hidden=2), len(vocab)), vocab, 20)
+    with pytest.raises(SmilesError, match=said):
+        few.encode([smiles])
+
+
+def test_rows_that_cannot_be_encoded_are_told_beside_those_that_can(vae):
+    posterior, kept, refused = vae.encode_rows(["CCCO", "C1CC", "OCC", "CCC[Xe]", "C" * 21])
+    assert kept == [0, 2]
+    assert torch.equal(posterior.mean, vae.encode(["CCCO", "CCO"]).mean)
+    assert [(row, type(error)) for row, error in refused] == [
+        (1, InvalidSmiles),
+        (3, UnknownCharacter),
+        (4, SmilesError),
+    ]
+    assert vae.encode_rows([])[1:] == ([], [])
+
+
 def test_an_empty_text_cannot_be_encoded(vae):
     with pytest.raises(SmilesError, match="empty"):
         vae.encode_texts(["CC", ""])
@@ -89,7 +123,78 @@ def test_the_seed_decides_what_is_sampled(vae):
     assert vae.decode(z, 1.0, seed=3) == vae.decode(z, 1.0, seed=3) != vae.decode(z, 1.0, seed=4)
 
 
+@pytest.fixture
+def writes(vae, monkeypatch):
+    """Make the model write this string first, and these ways to write on, best first."""
+
+    def make(first: str, ways: list[str]) -> SmilesVAE:
+        def ids(texts):
+            rows = [[*vae.vocab.encode(text), END] for text in texts]
+            return torch.tensor([row + [END] * (vae.longest - len(row)) for row in rows]).reshape(-1, vae.longest)
+
+        def beam(decoder, z, longest, grammar, width):
+            assert grammar is vae.grammar
+            return [ids(ways) for _ in z]
+
+        monkeypatch.setattr("molvae.vae.model.beam", beam)
+        monkeypatch.setattr("molvae.vae.model.generate", lambda decoder, z, *_: ids([first] * len(z)))
+        return vae
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("first", "ways", "written"),
+    [
+        ("CCO", ["CCN"], "CCO"),
+        ("C1CC", ["C1C", "CCC", "CCO"], "CCC"),
+        ("C1CC", ["C1C", "=C"], "C1CC"),
+        ("C1CC", [], "C1CC"),
+    ],
+)
+def test_what_rdkit_refuses_gives_way_to_the_next_best(writes, first, ways, written):
+    model = writes(first, ways)
+    assert model.decode(torch.zeros(2, model.latent)) == [written] * 2
+    assert model.decode(torch.zeros(2, model.latent), grammar=False) == [first] * 2
+
+
+def test_with_the_grammar_even_an_untrained_model_writes_molecules(vae):
+    z = vae.prior.sample(60, seed=0)
+    valid = [np.mean([parse_or_none(text) is not None for text in vae.decode(z, grammar=on)]) for on in (True, False)]
+    assert valid[0] > 0.8
+    assert valid[1] < 0.2
+    assert vae.sample(60, seed=0) == vae.decode(z)
+    assert vae.sample(60, seed=0, grammar=False) == vae.decode(z, grammar=False)
+
+
+def test_samples_are_of_its_own_prior(vae):
+    class Twos:
+        def sample(self, n, seed):
+            return torch.full((n, vae.latent), 2.0 + seed)
+
+    vae.prior = Twos()
+    assert vae.sample(2, seed=1) == vae.decode(torch.full((2, vae.latent), 3.0))
+
+
+def test_properties_are_predicted_on_the_cpu_in_order(vocab):
+    settings = NetSettings(latent=3, embedding=2, encoder_hidden=2, decoder_hidden=2, properties=("logP", "QED"))
+    model = SmilesVAE(Net(settings, len(vocab)), vocab, 20)
+    assert model.properties == ("logP", "QED")
+    z = torch.randn(7, 3)
+    assert torch.equal(model.predict(z.double()), model.net.predict(z).detach())
+    assert not model.predict(z).requires_grad
+    with pytest.raises(UsageError, match=r"latent points come as \(n, 3\)"):
+        model.predict(torch.zeros(2, 4))
+
+
+def test_without_heads_nothing_is_predicted(vae):
+    assert vae.properties == ()
+    with pytest.raises(UsageError, match=r"predicts no properties; train one with net\.properties"):
+        vae.predict(torch.zeros(1, vae.latent))
+
+
 def test_it_reads_what_it_can_encode(vae):
+    assert not vae.reads("")
     assert vae.reads("CCO")
     assert not vae.reads("C" * 21)
     assert not vae.reads("[Xe]")
