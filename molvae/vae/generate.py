@@ -60,7 +60,7 @@ def _generate(
         scores = steps.next(chosen, fixed, state)
         if grammar and written:
             allowed = grammar.allowed(written)
-            allowed |= ~allowed.any(1, keepdim=True)  # a string that has no way on goes on as it likes
+            allowed[:, END] |= ~allowed.any(1)  # a string that has no way on ends, and the beam looks for another
             scores.masked_fill_(~allowed, -torch.inf)
         if temperature is not None:
             scores = scores / temperature + _gumbel(scores, generator)
