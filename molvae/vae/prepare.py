@@ -332,7 +332,8 @@ def _cleaned(rows: Iterator[Labelled], settings: PrepareSettings, workers: int) 
         return
     # spawn: a fork of a process that already runs threads (torch, a progress bar) may hang
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_parent)
+    with deaf_to_ctrl_c():
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_parent)
     waiting: deque[Future[list[Accepted | Rejected]]] = deque()
     try:
         for chunk in everything:
