@@ -23,6 +23,10 @@ class KnownMolecules:
         """From canonical SMILES."""
         return cls(np.unique(_hashes(smiles)))
 
+    def __or__(self, other: "KnownMolecules") -> "KnownMolecules":
+        """The molecules of both."""
+        return KnownMolecules(np.union1d(self.hashes, other.hashes))
+
     def __len__(self) -> int:
         return len(self.hashes)
 

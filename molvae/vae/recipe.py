@@ -26,6 +26,7 @@ class TrainSettings(Component):
     astray_noise: tuple[NonNegativeFloat, NonNegativeFloat] = Field(
         (0.3, 1.0), description="how far: the standard deviation of their noise is drawn between these"
     )
+    astray_weight: float = Field(1.0, ge=0, description="of their nll beside that of the others")
     property_weights: dict[str, NonNegativeFloat] = Field(
         {}, description="of the squared errors of net.properties, in standard deviations, beside the nll; else 1"
     )
@@ -54,6 +55,7 @@ class TrainRecipe(Component):
     name: str = Field("model", min_length=1)
     seed: int = Field(0, ge=0)
     corpus: Path = Field(description="a folder made by `molvae data prepare`")
+    start: str | None = Field(None, description="a model to go on from: its folder, or the name of an installed one")
     net: NetSettings = NetSettings()
     train: TrainSettings = TrainSettings()
     prior: PriorSettings = StandardNormal()

@@ -24,7 +24,7 @@ from molvae.config import as_table
 from molvae.errors import DataError, TrainingError
 from molvae.folders import claim, only_writer
 from molvae.vae import card
-from molvae.vae.checkpoint import save_model
+from molvae.vae.checkpoint import load_model, model_facts, save_model
 from molvae.vae.corpus import Corpus, LengthBatches
 from molvae.vae.known import KnownMolecules
 from molvae.vae.metrics import evaluate
@@ -115,16 +115,15 @@ def _run(
     on_event: Callable[[TrainEvent], None],
 ) -> None:
     settings, world, rank = recipe.train, fabric.world_size, fabric.global_rank
-    batches = LengthBatches(corpus.train, corpus.vocab, settings.batch)
+    vae = _begin(recipe, corpus)
+    plain = vae.net
+    batches = LengthBatches(corpus.train, vae.vocab, settings.batch)
     per_epoch = batches.steps // world
     if not per_epoch:
         raise TrainingError(f"{batches.steps} batches are too few for {world} devices")
     steps = per_epoch * settings.epochs
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        plain = Net(recipe.net, len(corpus.vocab))
     labels = _labels(corpus, recipe.net.properties)
-    if plain.heads is not None:
+    if plain.heads is not None and recipe.start is None:
         plain.heads.standardise(labels)
     weights = torch.tensor([settings.property_weights.get(name, 1.0) for name in recipe.net.properties])
     weights = weights.to(fabric.device)
@@ -134,8 +133,6 @@ def _run(
         raise TrainingError(f"{corpus.folder} has changed since {out} was begun; bring it back, or take a new --out")
     progress = replace(progress, corpus=corpus.digest)
     net, *optimizers = fabric.setup(plain, *bare)
-    longest = math.ceil(LONGER * max(map(len, corpus.train + corpus.valid + corpus.test)))
-    vae = SmilesVAE(plain, corpus.vocab, longest, known=KnownMolecules.of(corpus.train))
     facts = _facts(recipe, corpus, fabric)
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
@@ -152,7 +149,8 @@ def _run(
         set_rate(optimizers, cosine((step + 1) / steps, settings.warmup))
 
         terms = net(tokens, noise.to(fabric.device), known, astray.to(fabric.device))
-        nll, kl = terms.nll.mean(), terms.kl.mean(0)
+        share = torch.where(astray > 0, settings.astray_weight, 1.0)[:, 0].to(fabric.device)
+        nll, kl = (share * terms.nll).mean(), terms.kl.mean(0)
         loss = nll + beta * kl.clamp_min(settings.free_bits).sum() + (weights * terms.errors).sum()
         for optimizer in optimizers:
             optimizer.zero_grad()
@@ -190,6 +188,32 @@ def _run(
             raise KeyboardInterrupt
     if table is not None:
         table.close()
+
+
+def _begin(recipe: TrainRecipe, corpus: Corpus) -> SmilesVAE:
+    """The model before the first step: fresh weights, or those of ``recipe.start``."""
+    known, longest = KnownMolecules.of(corpus.train), max(map(len, corpus.train + corpus.valid + corpus.test))
+    longest = math.ceil(LONGER * longest)
+    if recipe.start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            net = Net(recipe.net, len(corpus.vocab))
+        return SmilesVAE(net, corpus.vocab, longest, known=known)
+    start = load_model(recipe.start)
+    if start.net.settings != recipe.net:
+        theirs, ours = as_table(start.net.settings), as_table(recipe.net)
+        other = ", ".join(
+            f"net.{name} is {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]
+        )
+        raise TrainingError(f"the recipe's net is not that of the model {recipe.start} which it starts from: {other}")
+    strange = sorted(set(corpus.vocab.characters) - set(start.vocab.characters))
+    if strange:
+        raise TrainingError(
+            f"{corpus.folder} has characters that the model {recipe.start} cannot write: {' '.join(strange)}; "
+            "leave out the molecules that have them, or train without start"
+        )
+    known = known if start.known is None else known | start.known
+    return SmilesVAE(start.net, start.vocab, max(longest, start.longest), known=known)
 
 
 def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:
@@ -253,14 +277,22 @@ def _refuse_collapse(figures: dict[str, float], share: float) -> None:
 
 def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric) -> dict[str, Any]:
     data = {key: corpus.manifest.get(key) for key in ("source", "split", "counts", "rdkit")}
+    start = {} if recipe.start is None else {"start": _ancestor(recipe.start)}
     return {
         "name": recipe.name,
+        **start,
         "data": {**data, "digest": corpus.digest},
         "recipe": as_table(recipe),
         "commit": card.commit(),
         "hardware": card.hardware(fabric.device, str(fabric._precision.precision)),
         "versions": card.versions(),
     }
+
+
+def _ancestor(model: str) -> dict[str, Any]:
+    """What is told of the model that a training went on from: the facts of its own training, and of which weights."""
+    facts = {key: value for key, value in model_facts(model).items() if key != "evaluation"}
+    return {"weights": load_model(model).fingerprint, **facts}
 
 
 def _moment(progress: Progress, figures: dict[str, float]) -> dict[str, Any]:
