@@ -75,7 +75,8 @@ class Kind:
         if not self.aromatic or self.doubled:
             return self
         plain = self.hydrogens is None and self.symbol in ("c", "s", "p")
-        return replace(self, doubled=True) if plain else None
+        oxide = (self.symbol, self.charge, self.hydrogens) == ("n", 1, 0)
+        return replace(self, doubled=True) if plain or oxide else None
 
     @cached_property
     def final(self) -> tuple[int, ...]:
@@ -89,7 +90,7 @@ class Kind:
             sums = range(valences[-1] + 1) if bare else [v - (self.hydrogens or 0) for v in valences]
             return tuple(UNMATCHED * (total in sums) for total in range(SUMS))
         if self.doubled:
-            whole = {"c": 4, "s": 4, "p": 5}[self.symbol]
+            whole = {"c": 4, "n": 4, "s": 4, "p": 5}[self.symbol]
             return tuple(UNMATCHED * (total == whole) for total in range(SUMS))
         lacking = valences[0] - (self.hydrogens or 0)
         out = []

@@ -10,6 +10,8 @@ from molvae.vae.vocab import END, START
 
 CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
+BEHIND = 6.0
+"""Nats by which a string in a beam may be less likely than one that has ended."""
 TILE = 128
 """Rows of a matrix product on a CPU. It is always this many, so that a row comes out the same in any batch."""
 
@@ -102,20 +104,21 @@ def beam_odds(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None
         Ids ``(batch, width, longest)`` and their log-odds ``(batch, width)``, −inf where fewer strings were found.
     """
     steps = _Steps(decoder)
-    parts = [_beam(steps, part, longest, grammar, width) for part in torch.split(z, max(1, CHUNK // width))]
+    chunks = torch.split(z, max(1, CHUNK // width)) if len(z) else ()
+    parts = [_beam(steps, part, longest, grammar, width) for part in chunks]
     if not parts:
         return z.new_zeros((0, width, longest), dtype=torch.long), z.new_zeros((0, width))
     return torch.cat([ids for ids, _ in parts]), torch.cat([odds for _, odds in parts])
 
 
 def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: Grammar | None, width: int) -> tuple[Tensor, Tensor]:
-    batch = len(z)
+    ids = torch.full((len(z), width, longest), END, device=z.device)
+    odds = torch.full((len(z), width), -torch.inf, device=z.device)
+    points, out, total = torch.arange(len(z), device=z.device), ids.flatten(0, 1), odds.clone()
+    total[:, 0] = 0  # all the same at first
     fixed, state = steps.begin(z.repeat_interleave(width, 0))
-    chosen = torch.full((batch * width,), START, device=z.device)
-    out = torch.full((batch * width, longest), END, device=z.device)
-    odds = torch.full((batch, width), -torch.inf, device=z.device)
-    odds[:, 0] = 0  # all the same at first
-    written = grammar.start(batch * width, z.device) if grammar else None
+    chosen = torch.full((len(out),), START, device=z.device)
+    written = grammar.start(len(out), z.device) if grammar else None
     for t in range(longest):
         scores = steps.next(chosen, fixed, state).log_softmax(-1)
         if grammar and written:
@@ -123,23 +126,28 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: Grammar | None, wid
         ended = chosen == END
         scores[ended] = -torch.inf
         scores[ended, END] = 0
-        total = (odds[:, :, None] + scores.view(batch, width, -1)).flatten(1)
-        odds, best = total.topk(width, -1)
-        chosen = torch.where(odds.isinf(), END, best % scores.shape[1]).flatten()
-        origin = (torch.arange(batch, device=z.device)[:, None] * width + best // scores.shape[1]).flatten()
-        out, state = out[origin], steps.padded(state[origin])
+        total, best = (total[:, :, None] + scores.view(len(points), width, -1)).flatten(1).topk(width, -1)
+        characters = best % scores.shape[1]
+        ended = torch.where(characters == END, total, -torch.inf).amax(1, keepdim=True)
+        total.masked_fill_(total < ended - BEHIND, -torch.inf)
+        chosen = torch.where(total == -torch.inf, END, characters).flatten()
+        origin = torch.arange(0, len(chosen), width, device=z.device)[:, None] + best // scores.shape[1]
+        origin = origin.flatten()
+        out = out[origin]
         out[:, t] = chosen
+        on = (chosen != END).view(-1, width).any(1)
+        if t + 1 == longest or not on.any():
+            ids[points], odds[points] = out.view(-1, width, longest), total
+            break
+        if steps.tiles(int(on.sum()) * width) < steps.tiles(len(chosen)):
+            ids[points[~on]], odds[points[~on]] = out.view(-1, width, longest)[~on], total[~on]
+            rows = on.repeat_interleave(width)
+            points, total, fixed = points[on], total[on], steps.padded(fixed[: len(rows)][rows])
+            origin, chosen, out = origin[rows], chosen[rows], out[rows]
+        state = steps.padded(state[origin])
         if grammar and written:
             written = grammar.advance(written.select(origin), chosen)
-        if bool(((chosen == END) | (odds.flatten() == -torch.inf)).all()):
-            break
-    else:
-        if grammar and written:
-            whole = grammar.allowed(written)[:, END] | (chosen == END)
-            odds = odds.masked_fill(~whole.view(batch, width), -torch.inf)
-            odds, best = odds.sort(-1, descending=True)
-            out = out.view(batch, width, -1).gather(1, best[:, :, None].expand(-1, -1, longest))
-    return out.view(batch, width, longest), odds
+    return ids, odds
 
 
 class _Steps:

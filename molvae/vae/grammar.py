@@ -1,9 +1,10 @@
 """Which characters may come next: SMILES read a character at a time, a whole batch at once.
 
 The strings are those that RDKit writes, that is, of a depth-first walk through the molecule: a ring that opens in a
-branch closes in it, digits follow their atom at once, a branch is not empty and is followed by something, and a bond
-sign stands only where it is needed. Every molecule of the elements in `atoms.py` without unpaired electrons has such
-a string. What it cannot know is left to RDKit.
+branch closes in it, digits follow their atom at once, a branch is not empty and is followed by something, a ring ends
+with a single or aromatic bond, and a bond sign stands only where it is needed. Every molecule of the elements in
+`atoms.py` without unpaired electrons has such a string. What it cannot know, such as which rings are aromatic, is left
+to RDKit.
 """
 
 from dataclasses import dataclass
@@ -24,9 +25,9 @@ from molvae.vae.writing import FAR, LEVELS, State, Step, View
 class Grammar:
     """SMILES of a vocabulary, of ``longest`` characters at most.
 
-    What `allowed` lets through can be completed within ``longest``: the room that open branches, rings and valences
-    need is counted, rather too high than too low, so a string whose rings close in its last few characters may be
-    refused when it is about as long as ``longest``.
+    The room that open branches, rings and valences need within ``longest`` is counted, rather too high than too low, so
+    a string whose rings close in its last few characters may be refused when it is about as long as ``longest``.
+    Aromatic rings that are open together can still leave no way on: then `allowed` has none.
 
     Example:
         >>> grammar = Grammar(vae.vocab, vae.longest)

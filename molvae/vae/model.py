@@ -22,8 +22,8 @@ from molvae.vae.vocab import Vocab
 ENCODE_BATCH = 1024
 COLDEST = 1e-3
 """Lowest temperature: below it the noise drowns in the rounding of float32."""
-WAYS = 8
-"""Strings of the beam among which one is sought that RDKit accepts, where the likeliest is refused."""
+WAYS = 4
+"""Strings of a beam among which one is sought that RDKit accepts, where the likeliest is refused."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,10 @@ class SmilesVAE:
     def decode(self, z: Tensor, temperature: float | None = None, seed: int = 0, grammar: bool = True) -> list[str]:
         """The string that each latent point decodes to.
 
-        With the grammar, characters that cannot lead to a molecule are never written, and where RDKit refuses what
-        was written, the likeliest of the `WAYS` best strings that it accepts stands instead. Where it accepts none,
-        the first string stays: it need not be a valid molecule. Without the grammar it is the decoder alone.
+        Without the grammar it is what the decoder writes alone. With it, where RDKit refuses that string, the
+        likeliest one that it accepts stands instead: of a beam or, where that has none, of a beam that writes only what
+        the grammar allows. Where that finds none either, the first string stays: it need not be a valid
+        molecule. Characters that are drawn are drawn from those that the grammar allows.
 
         Args:
             z: ``(batch, latent)``.
@@ -156,7 +157,7 @@ class SmilesVAE:
             raise UsageError(f"a temperature is at least {COLDEST}, or absent for the likeliest; it is {temperature}")
         z = self._points(z)
         generator = torch.Generator().manual_seed(seed)
-        allowed = self.grammar if grammar else None
+        allowed = self.grammar if grammar and temperature is not None else None
         ids = generate(self.net.decoder, z, self.longest, temperature, generator, allowed)
         texts = [self.vocab.decode(row) for row in ids.cpu().tolist()]
         return self._mended(z, texts) if grammar else texts
@@ -192,12 +193,13 @@ class SmilesVAE:
 
     def _mended(self, z: Tensor, texts: list[str]) -> list[str]:
         refused = [row for row, text in enumerate(texts) if parse_or_none(text) is None]
-        if not refused:
-            return texts
-        found = beam(self.net.decoder, z[refused], self.longest, self.grammar, WAYS)
-        for row, ways in zip(refused, found, strict=True):
-            others = (self.vocab.decode(ids) for ids in ways.tolist())
-            texts[row] = next((text for text in others if parse_or_none(text) is not None), texts[row])
+        for grammar in (None, self.grammar):
+            found = beam(self.net.decoder, z[refused], self.longest, grammar, WAYS)
+            others = [[self.vocab.decode(ids) for ids in ways.tolist()] for ways in found]
+            valid = [next((text for text in some if parse_or_none(text) is not None), None) for some in others]
+            for row, text in zip(refused, valid, strict=True):
+                texts[row] = text or texts[row]
+            refused = [row for row, text in zip(refused, valid, strict=True) if text is None]
         return texts
 
     def _tokens(self, text: str) -> list[int]:

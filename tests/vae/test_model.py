@@ -133,8 +133,7 @@ def writes(vae, monkeypatch):
             return torch.tensor([row + [END] * (vae.longest - len(row)) for row in rows]).reshape(-1, vae.longest)
 
         def beam(decoder, z, longest, grammar, width):
-            assert grammar is vae.grammar
-            return [ids(ways) for _ in z]
+            return [ids(ways if grammar is vae.grammar else ["C1C"]) for _ in z]
 
         monkeypatch.setattr("molvae.vae.model.beam", beam)
         monkeypatch.setattr("molvae.vae.model.generate", lambda decoder, z, *_: ids([first] * len(z)))
