@@ -79,8 +79,9 @@ def measure(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype, steps
     whole, floor = (min(column) for column in zip(*both, strict=True))
     rate = batch / whole
     way = "compiled" if device.type == "cpu" and dtype == torch.bfloat16 and recurrence.kernel() else "torch.nn.GRU"
+    where = hardware(device, str(dtype).removeprefix("torch."))
     print(
-        f"{hardware(device, str(dtype).removeprefix('torch.'))}; GRU: {way}; {rate:,.0f} molecules/s, "
+        f"{where['device']}, {where['precision']}; GRU: {way}; {rate:,.0f} molecules/s, "
         f"{floor / whole:.0%} of the {batch / floor:,.0f} that products alone allow; "
         f"an epoch of {MOLECULES:,} molecules: {MOLECULES / rate:,.0f} s"
     )

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
+from molvae.vae import recurrence
 from molvae.vae.grammar import Grammar
 from molvae.vae.nets import Decoder
 from molvae.vae.vocab import END, START
@@ -153,8 +154,9 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: Grammar | None, wid
 class _Steps:
     """Single steps of a decoder. What a character and the latent point add to the gates is computed once.
 
-    The product with the state and the logits are in bfloat16 on CPUs that compute in it, all else is in float32.
-    Buffers are used again at each step: memory touched for the first time costs more than the arithmetic.
+    On CPUs that compute in bfloat16 the products are in it, and with `recurrence.kernel` all else is as in a training;
+    without that kernel, and elsewhere, the rest is in float32. Buffers are used again at each step: memory touched for
+    the first time costs more than the arithmetic.
 
     Args:
         decoder: in evaluation mode.
@@ -167,17 +169,18 @@ class _Steps:
         hidden = gru.hidden_size
         self.decoder, self.hidden, device = decoder, hidden, inputs.device
         low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        dtype = torch.bfloat16 if low else torch.float32
+        self.dtype = torch.bfloat16 if low else torch.float32
         self.tile = TILE if device.type == "cpu" else CHUNK
+        self.kernel = recurrence.kernel() if low else None
         # the candidate's inner bias stands inside its product with the reset gate; the others are as good as any
         outer = outer + torch.cat([inner[: 2 * hidden], inner.new_zeros(hidden)])
         self.table = linear(decoder.embed.weight, inputs[:, :embedding], outer)
-        self.of_z, self.bias = inputs[:, embedding:], inner[2 * hidden :]
-        self.weight, self.logits = weight.to(dtype).t(), decoder.logits.weight.to(dtype).t()
-        self.low = torch.zeros(self.tile, hidden, dtype=dtype, device=device)
-        self.inner = torch.zeros(self.tile, 3 * hidden, dtype=dtype, device=device)
-        self.gates = torch.zeros(self.tile, 3 * hidden, device=device)
-        self.candidate = torch.zeros(self.tile, hidden, device=device)
+        self.of_z, self.bias = inputs[:, embedding:], inner[2 * hidden :].contiguous()
+        self.weight, self.logits = weight.to(self.dtype).t(), decoder.logits.weight.to(self.dtype).t()
+        if self.kernel is not None:
+            self.table = self.table.to(self.dtype)
+        self.product = recurrence.product(weight, self.tile) if self.kernel is not None else None
+        self.spaces: list[_Space] = []
 
     def tiles(self, rows: int) -> int:
         """Products that so many rows take."""
@@ -190,9 +193,9 @@ class _Steps:
     def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, latent)`` → what z adds to the gates, ``(rows, 3·hidden)``, and the first state; padded."""
         tiles = torch.split(self.padded(z), self.tile)
-        return torch.cat([linear(tile, self.of_z) for tile in tiles]), torch.cat(
-            [self.decoder.initial(tile)[0] for tile in tiles]
-        )
+        fixed = torch.cat([linear(tile, self.of_z) for tile in tiles])
+        state = torch.cat([self.decoder.initial(tile)[0] for tile in tiles])
+        return (fixed, state) if self.kernel is None else (fixed.to(self.dtype), state.to(self.dtype))
 
     def next(self, ids: Tensor, fixed: Tensor, state: Tensor) -> Tensor:
         """Scores of the characters after these, ``(batch, characters)`` float32; ``state`` is written to.
@@ -203,21 +206,50 @@ class _Steps:
             state: ``(rows, hidden)``.
         """
         padded = pad(ids, (0, len(state) - len(ids)))
-        parts = zip(*(torch.split(part, self.tile) for part in (padded, fixed, state)), strict=True)
-        scores = torch.cat([self._tile(*part) for part in parts])[: len(ids)].float() + self.decoder.logits.bias
-        scores[:, START] = -torch.inf
-        return scores
+        tiles = len(state) // self.tile
+        shares = min(tiles, torch.get_num_threads()) if self.kernel is not None else 1
+        while len(self.spaces) < shares:
+            self.spaces.append(_Space(self))
+        scores = torch.empty(len(state), self.logits.shape[1], dtype=self.dtype, device=state.device)
 
-    def _tile(self, ids: Tensor, fixed: Tensor, state: Tensor) -> Tensor:
-        hidden, gates, inner = self.hidden, self.gates, self.inner
-        torch.mm(self.low.copy_(state), self.weight, out=inner)
-        torch.index_select(self.table, 0, ids, out=gates).add_(fixed)
-        gates[:, : 2 * hidden].add_(inner[:, : 2 * hidden]).sigmoid_()
+        def run(share: int) -> None:
+            for k in range(share, tiles, shares):
+                rows = slice(k * self.tile, (k + 1) * self.tile)
+                self.spaces[share].step(padded[rows], fixed[rows], state[rows], scores[rows])
+
+        recurrence.in_threads(run, shares)
+        out = scores[: len(ids)].float() + self.decoder.logits.bias
+        out[:, START] = -torch.inf
+        return out
+
+
+class _Space:
+    """Where one thread computes the steps of a tile."""
+
+    def __init__(self, steps: _Steps) -> None:
+        tile, hidden, device = steps.tile, steps.hidden, steps.table.device
+        self.steps = steps
+        self.inner = torch.zeros(tile, 3 * hidden, dtype=steps.dtype, device=device)
+        self.gates = torch.zeros(tile, 4 * hidden, dtype=steps.table.dtype, device=device)
+        self.low = torch.zeros(tile, hidden, dtype=steps.dtype, device=device)
+
+    def step(self, ids: Tensor, fixed: Tensor, state: Tensor, scores: Tensor) -> None:
+        """Writes to ``state`` and ``scores``."""
+        steps, hidden = self.steps, self.steps.hidden
+        if steps.kernel is not None and steps.product is not None:
+            inner = steps.product(state)
+            recurrence.step(steps.kernel, steps.table, ids, fixed, inner, steps.bias, state)
+            torch.mm(state, steps.logits, out=scores)
+            return
+        torch.mm(self.low.copy_(state), steps.weight, out=self.inner)
+        gates, candidate = self.gates[:, : 3 * hidden], self.gates[:, 3 * hidden :]
+        torch.add(steps.table[ids], fixed, out=gates)
+        gates[:, : 2 * hidden].add_(self.inner[:, : 2 * hidden]).sigmoid_()
         reset, update, new = gates.chunk(3, 1)
-        torch.add(self.bias, inner[:, 2 * hidden :], out=self.candidate)
-        torch.addcmul(new, reset, self.candidate, out=self.candidate).tanh_()
-        torch.lerp(self.candidate, state, update, out=state)
-        return self.low.copy_(state) @ self.logits
+        torch.add(steps.bias, self.inner[:, 2 * hidden :], out=candidate)
+        torch.addcmul(new, reset, candidate, out=candidate).tanh_()
+        torch.lerp(candidate, state, update, out=state)
+        torch.mm(self.low.copy_(state), steps.logits, out=scores)
 
 
 def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:

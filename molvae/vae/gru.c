@@ -33,29 +33,32 @@ static inline float sigmoid(float x) { /* 1 / (1 + 2^t), t = −x log2 e; relati
     return 1.f / (1.f + p * scale);
 }
 
-static inline __attribute__((always_inline)) void forward_row(long H, int has_fixed, const bf16 *restrict x,
-    const bf16 *restrict f, const bf16 *restrict y, const float *restrict bias, const bf16 *restrict h,
-    bf16 *restrict g, bf16 *restrict next) {
+static inline __attribute__((always_inline)) void forward_row(long H, int has_fixed, int keep, const bf16 *restrict x,
+    const bf16 *restrict f, const bf16 *restrict y, const float *restrict bias, const bf16 *h,
+    bf16 *restrict g, bf16 *next) {
+#pragma GCC ivdep /* next may be h */
     for (long j = 0; j < H; j++) {
         float xr = up(x[j]), xz = up(x[H + j]), xn = up(x[2 * H + j]);
         if (has_fixed) xr += up(f[j]), xz += up(f[H + j]), xn += up(f[2 * H + j]);
         float r = sigmoid(xr + up(y[j])), z = sigmoid(xz + up(y[H + j])), m = up(y[2 * H + j]) + bias[j];
         float n = 2.f * sigmoid(2.f * (xn + r * m)) - 1.f;
-        g[j] = down(r), g[H + j] = down(z), g[2 * H + j] = down(n), g[3 * H + j] = down(m);
+        if (keep) g[j] = down(r), g[H + j] = down(z), g[2 * H + j] = down(n), g[3 * H + j] = down(m);
         next[j] = down(n + z * (up(h[j]) - n));
     }
 }
 
 /* table (characters, 3H), tokens (rows), fixed (rows, 3H) or null, product = W h (rows, 3H), bias (H), state h (rows, H);
-   writes gates r, z, n, m (rows, 4H) and the next state (rows, H). */
+   writes gates r, z, n, m (rows, 4H), or null with fixed, and the next state (rows, H), which may take this one's place. */
 void gru_forward(int64_t rows, int64_t H, const bf16 *table, const int64_t *tokens, const bf16 *fixed,
                  const bf16 *product, const float *bias, const bf16 *state, bf16 *gates, bf16 *next) {
     for (long b = 0; b < rows; b++) {
         const bf16 *x = table + tokens[b] * 3 * H, *y = product + b * 3 * H, *h = state + b * H;
-        if (fixed)
-            forward_row(H, 1, x, fixed + b * 3 * H, y, bias, h, gates + b * 4 * H, next + b * H);
+        if (!gates)
+            forward_row(H, 1, 0, x, fixed + b * 3 * H, y, bias, h, 0, next + b * H);
+        else if (fixed)
+            forward_row(H, 1, 1, x, fixed + b * 3 * H, y, bias, h, gates + b * 4 * H, next + b * H);
         else
-            forward_row(H, 0, x, 0, y, bias, h, gates + b * 4 * H, next + b * H);
+            forward_row(H, 0, 1, x, 0, y, bias, h, gates + b * 4 * H, next + b * H);
     }
 }
 

@@ -8,7 +8,10 @@ batch through all steps without waiting for the others.
 
 import ctypes
 import functools
+import hashlib
 import logging
+import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +23,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from molvae.errors import FolderError
+from molvae.folders import write_atomic
+
 log = logging.getLogger("molvae")
 
 BF16 = torch.bfloat16
@@ -29,29 +35,49 @@ R = TypeVar("R")
 
 @functools.cache
 def kernel() -> ctypes.CDLL | None:
-    """`gru.c`, compiled for this processor in a second; None where there is no compiler for it."""
+    """`gru.c`, compiled for this processor in a second, once for all; None where there is no compiler for it."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         log.info("no C compiler here: training with torch.nn.GRU, which takes about twice as long")
         return None
-    source = Path(__file__).with_name("gru.c")
-    with tempfile.TemporaryDirectory() as folder:
-        library = str(Path(folder) / "gru.so")
-        try:
-            done = subprocess.run(
-                [compiler, *FLAGS, "-shared", "-fPIC", str(source), "-o", library], capture_output=True, text=True
-            )
-            if done.returncode:
-                log.info("training with torch.nn.GRU; %s says: %s", compiler, done.stderr.strip())
-                return None
-            loaded = ctypes.CDLL(library)
-        except OSError as error:
-            log.info("training with torch.nn.GRU: %s", error)
-            return None
+    try:
+        loaded = ctypes.CDLL(str(_compiled(compiler, Path(__file__).with_name("gru.c"))))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("training with torch.nn.GRU: %s", getattr(error, "stderr", None) or error)
+        return None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     loaded.gru_forward.argtypes, loaded.gru_forward.restype = [size, size, *[pointer] * 8], None
     loaded.gru_backward.argtypes, loaded.gru_backward.restype = [size, size, *[pointer] * 10], None
     return loaded
+
+
+def _compiled(compiler: str, source: Path) -> Path:
+    """The library, from the user's cache or made now; in a folder for this process where the cache cannot be written.
+
+    Its name says for which source, flags, compiler and processor it was made.
+    """
+    info = Path("/proc/cpuinfo")
+    processor = info.read_text().split("\n\n")[0].splitlines() if info.exists() else [platform.processor()]
+    kind = [line for line in processor if line.startswith(("model name", "flags", "Features", "CPU part"))] or processor
+    version = subprocess.run([compiler, "-dumpfullversion", "-dumpmachine"], capture_output=True, check=True).stdout
+    key = hashlib.sha256(repr((source.read_bytes(), FLAGS, version, kind)).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molvae"
+    library = folder / f"gru-{key}.so"
+    if library.exists():
+        return library
+    with tempfile.TemporaryDirectory() as made:
+        fresh = Path(made) / "gru.so"
+        command = [compiler, *FLAGS, "-shared", "-fPIC", str(source), "-o", str(fresh)]
+        subprocess.run(command, capture_output=True, check=True, text=True)
+        try:
+            write_atomic(library, fresh.read_bytes())
+        except FolderError:
+            _made.append(tempfile.TemporaryDirectory())
+            library = Path(shutil.copy(fresh, _made[-1].name))
+    return library
+
+
+_made: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def applies(device: torch.device) -> bool:
@@ -163,6 +189,39 @@ class _Sweep(torch.autograd.Function):
         return sum(tables), None, fixed, across.float(), sum(biases), carried
 
 
+def product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
+    """``x → x Wᵀ`` in bfloat16, the weights packed once for products of so many rows.
+
+    `torch.mm` packs them at every call, which takes a third of its time at 128 rows.
+    """
+    low = weight.to(BF16).contiguous()
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(low, rows)
+        linear = torch.ops.mkldnn._linear_pointwise
+        linear(low[:1], packed, None, "none", [], "")
+    except (AttributeError, RuntimeError):  # neither is in PyTorch's promise
+        return lambda x: x @ low.t()
+    return lambda x: linear(x, packed, None, "none", [], "")
+
+
+def step(
+    library: ctypes.CDLL, table: Tensor, tokens: Tensor, fixed: Tensor, product: Tensor, bias: Tensor, state: Tensor
+) -> None:
+    """One step of the layer for some rows, without a gradient: ``state`` is replaced by the next.
+
+    Args:
+        library: of `kernel`.
+        table: what each character adds to the gates, ``(characters, 3·hidden)``.
+        tokens: ``(rows,)`` int64.
+        fixed: what each row adds to them, ``(rows, 3·hidden)``.
+        product: of the state, ``(rows, 3·hidden)``.
+        bias: ``(hidden,)`` float32.
+        state: ``(rows, hidden)``; like all without another type, contiguous and bfloat16.
+    """
+    parts = (table, tokens, fixed, product, bias, state)
+    library.gru_forward(*state.shape, *(part.data_ptr() for part in parts), None, state.data_ptr())
+
+
 def _library() -> ctypes.CDLL:
     library = kernel()
     assert library is not None
@@ -197,15 +256,17 @@ def _in_threads(run: Callable[[int, int], R], batch: int) -> list[R]:
     """``run(first, last)`` on equal shares of the rows, one a thread of PyTorch's."""
     shares = min(torch.get_num_threads(), batch)
     edges = [batch * k // shares for k in range(shares + 1)]
-    if shares == 1:
+    return in_threads(lambda share: run(edges[share], edges[share + 1]), shares)
+
+
+def in_threads(run: Callable[[int], R], shares: int) -> list[R]:
+    """``run(0), …, run(shares − 1)``, each in a thread of its own where there are several, without gradients."""
+
+    def quietly(share: int) -> R:
         with torch.no_grad():
-            return [run(0, batch)]
-    return list(_threads(shares).map(_quietly, [run] * shares, edges, edges[1:]))
+            return run(share)
 
-
-def _quietly(run: Callable[[int, int], R], first: int, last: int) -> R:
-    with torch.no_grad():
-        return run(first, last)
+    return [quietly(0)] if shares == 1 else list(_threads(shares).map(quietly, range(shares)))
 
 
 @functools.cache

@@ -1,5 +1,9 @@
 """The compiled GRU layer against `torch.nn.GRU`: as near to float32 as PyTorch's own bfloat16 is."""
 
+import ctypes
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -84,3 +88,35 @@ def test_without_a_compiler_pytorch_does_it(monkeypatch, reason):
     found = None if reason == "no compiler" else "false"
     monkeypatch.setattr(recurrence.shutil, "which", lambda name: found)
     assert recurrence.kernel.__wrapped__() is None
+
+
+@compiled
+@pytest.mark.parametrize("writable", [True, False])
+def test_it_is_compiled_once_for_all_processes(tmp_path, monkeypatch, writable):
+    cache = tmp_path / "cache"
+    cache.mkdir() if writable else cache.write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    source = Path(recurrence.__file__).with_name("gru.c")
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    first = recurrence._compiled(compiler, source)
+    assert ctypes.CDLL(str(first)).gru_forward
+    if writable:
+        assert recurrence._compiled(compiler, source) == first == next(cache.rglob("gru-*.so"))
+        assert len(list((cache / "molvae").iterdir())) == 1
+
+
+@compiled
+def test_a_step_without_gradients_is_that_of_a_training():
+    torch.manual_seed(0)
+    rows, hidden, characters = 37, 48, 9
+    table, fixed = torch.randn(characters, 3 * hidden).bfloat16(), torch.randn(rows, 3 * hidden).bfloat16()
+    state, bias, tokens = torch.randn(rows, hidden).bfloat16(), torch.randn(hidden), torch.randint(9, (rows,))
+    weight = 0.1 * torch.randn(3 * hidden, hidden)
+    product = recurrence.product(weight, 16)(state)
+    assert torch.allclose(product.float(), state.float() @ weight.bfloat16().float().t(), atol=0.02, rtol=0.02)
+    outer, inner = (table[tokens].float() + fixed.float()).chunk(3, 1), product.float().chunk(3, 1)
+    reset, update = torch.sigmoid(outer[0] + inner[0]), torch.sigmoid(outer[1] + inner[1])
+    new = torch.tanh(outer[2] + reset * (inner[2] + bias))
+    expected = new + update * (state.float() - new)
+    recurrence.step(recurrence.kernel(), table, tokens, fixed, product, bias, state)
+    assert torch.allclose(state.float(), expected, atol=0.01, rtol=0.01)
