@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load, save_file
 
 from molvae.config import parse_recipe
-from molvae.errors import DataError, FolderBusy, FolderError, RecipeError, TrainingError
+from molvae.errors import DataError, FolderBusy, FolderError, ModelError, RecipeError, TrainingError
 from molvae.folders import only_writer, seal
 from molvae.vae.checkpoint import load_model, model_facts
 from molvae.vae.corpus import Corpus, LengthBatches
@@ -383,3 +383,51 @@ def test_a_model_trained_on_a_gpu_works_on_the_cpu(recipe, tmp_path, molecules, 
     torch.testing.assert_close(here.encode(molecules).mean, there.encode(molecules).mean, atol=1e-3, rtol=1e-3)
     z = here.encode(molecules).mean
     assert sum(a == b for a, b in zip(here.decode(z), there.decode(z), strict=True)) >= 0.9 * len(molecules)
+
+
+def test_a_training_goes_on_from_a_model(whole, recipe, tmp_path, molecules):
+    """Of fewer molecules, with fewer characters: vocabulary, length and known molecules stay those of the model."""
+    before = load_model(whole / "model")
+    few = tmp_path / "few.smi"
+    few.write_text("".join(f"{text}\n" for text in molecules if set(text) <= set("CNO()=c1"))[:-1])
+    prepare(few, tmp_path / "corpus", PrepareSettings(valid=3, test=3))
+    start, corpus = str(whole / "model"), str(tmp_path / "corpus")
+    out = train(recipe(start=start, corpus=corpus, train={"epochs": 1}), tmp_path / "on")
+    after, facts = load_model(out), model_facts(out)
+    assert after.vocab == before.vocab
+    assert after.longest == before.longest
+    assert len(after.known) > len(before.known)
+    assert after.known.contains(Corpus.load(corpus).train).all()
+    assert facts["start"]["weights"] == before.fingerprint
+    assert facts["start"]["recipe"] == model_facts(whole / "model")["recipe"]
+
+
+def test_a_stopped_training_from_a_model_ends_with_the_same_bits(whole, recipe, tmp_path):
+    settings = recipe(start=str(whole / "model"), seed=5, checkpoint_seconds=0.0)
+    train(settings, tmp_path / "whole")
+    assert model_facts(tmp_path / "whole/model")["metrics"]["nll"] < model_facts(whole / "model")["metrics"]["nll"]
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "stopped", stop_at(5))
+    train(settings, tmp_path / "stopped")
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe, tmp_path):
+    start = str(whole / "model")
+    with pytest.raises(TrainingError, match=r"net\.latent is \d+ there, 5 here"):
+        train(recipe(start=start, net={"latent": 5}), tmp_path / "net")
+    strange = tmp_path / "strange.smi"
+    strange.write_text("CC[Se]CC\nCCO\nCCN\nCCC\nCCCl\nCCBr\n")
+    prepare(strange, tmp_path / "corpus", PrepareSettings(valid=2, test=1, seed=3))
+    with pytest.raises(TrainingError, match="cannot write: e"):
+        train(recipe(start=start, corpus=str(tmp_path / "corpus")), tmp_path / "characters")
+    with pytest.raises(ModelError, match="no model folder"):
+        train(recipe(start="nowhere"), tmp_path / "nowhere")
+
+
+def test_points_astray_weigh_as_much_as_asked(recipe, tmp_path, figures):
+    losses = []
+    for weight in (0.0, 1.0):
+        train(recipe(train={"astray": 0.8, "astray_weight": weight}), tmp_path / str(weight))
+        losses.append(float(figures(tmp_path / str(weight))[0]["train_nll"]))
+    assert 0.1 < losses[0] / losses[1] < 0.3  # the share of the others is 0.2
