@@ -1,5 +1,6 @@
 """A model folder: what was saved comes back bit by bit; what is damaged or foreign is refused in one clear message."""
 
+import contextlib
 import json
 import pickle
 import resource
@@ -252,16 +253,18 @@ def test_an_unknown_name_hears_the_nearest(models):
         load_model("zinc25k")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def little_space():
-    """Files end at 1,000 bytes, as on a disk that is full."""
+    """Files end at 1,000 bytes, as on a disk that is full; also those that pytest's own output may go to."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_written(vae, tmp_path, little_space):
-    with pytest.raises(FolderError, match=r"weights\.safetensors could not be written: File too large"):
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(vae, tmp_path):
+    with little_space(), pytest.raises(FolderError, match=r"weights\.safetensors could not be written: File too large"):
         save_model(tmp_path, vae, FACTS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "vocab.json"]
