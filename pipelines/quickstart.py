@@ -11,7 +11,8 @@ import molvae
 
 def quickstart(folder: Path, overrides: list[str]) -> Path:
     raw = molvae.fetch("nci5k", folder / "raw")  # 5,000 molecules from inside RDKit's package
-    molvae.prepare(raw, folder / "corpus", molvae.PrepareSettings(valid=200, test=0))
+    scores = ("logp", "qed", "sas")  # labels for the model's heads
+    molvae.prepare(raw, folder / "corpus", molvae.PrepareSettings(valid=200, test=0, scores=scores))
 
     settings = [f"corpus={folder / 'corpus'}", *overrides]
     recipe = molvae.read_recipe("pipelines/train_nci5k.toml", molvae.TrainRecipe, settings)
