@@ -180,7 +180,7 @@ class _Steps:
         if self.kernel is not None:
             self.table = self.table.to(self.dtype)
         self.product = recurrence.product(weight, self.tile) if self.kernel is not None else None
-        self.spaces: list[_Space] = []
+        self.workspaces: list[_Workspace] = []
 
     def tiles(self, rows: int) -> int:
         """Products that so many rows take."""
@@ -208,14 +208,14 @@ class _Steps:
         padded = pad(ids, (0, len(state) - len(ids)))
         tiles = len(state) // self.tile
         shares = min(tiles, torch.get_num_threads()) if self.kernel is not None else 1
-        while len(self.spaces) < shares:
-            self.spaces.append(_Space(self))
+        while len(self.workspaces) < shares:
+            self.workspaces.append(_Workspace(self))
         scores = torch.empty(len(state), self.logits.shape[1], dtype=self.dtype, device=state.device)
 
         def run(share: int) -> None:
             for k in range(share, tiles, shares):
                 rows = slice(k * self.tile, (k + 1) * self.tile)
-                self.spaces[share].step(padded[rows], fixed[rows], state[rows], scores[rows])
+                self.workspaces[share].step(padded[rows], fixed[rows], state[rows], scores[rows])
 
         recurrence.in_threads(run, shares)
         out = scores[: len(ids)].float() + self.decoder.logits.bias
@@ -223,7 +223,7 @@ class _Steps:
         return out
 
 
-class _Space:
+class _Workspace:
     """Where one thread computes the steps of a tile."""
 
     def __init__(self, steps: _Steps) -> None:
