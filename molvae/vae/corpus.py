@@ -1,7 +1,7 @@
 """A prepared corpus in memory, and the batches of one length that training walks through."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,15 @@ class Corpus:
             manifest=manifest,
             digest=sha256(folder / MANIFEST),
         )
+
+    def within(self, characters: str) -> "Corpus":
+        """The molecules alone that are written with these characters."""
+        alphabet = set(characters)
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        rows = {name: [k for k, text in enumerate(part) if alphabet.issuperset(text)] for name, part in parts.items()}
+        train, valid, test = (tuple(parts[name][k] for k in kept) for name, kept in rows.items())
+        labels = {name: self.labels[name][kept] for name, kept in rows.items()}
+        return replace(self, train=train, valid=valid, test=test, labels=labels)
 
 
 class LengthBatches:

@@ -73,6 +73,8 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
     """
     out = Path(out)
     corpus = Corpus.load(recipe.corpus)
+    if recipe.start is not None:
+        corpus = _readable(corpus, recipe.start)
     if len(corpus.valid) < 2:
         raise DataError(f"{corpus.folder} has {len(corpus.valid)} validation molecules; prepare it with 2 or more")
     fabric = make_fabric(recipe.hardware)
@@ -206,14 +208,19 @@ def _begin(recipe: TrainRecipe, corpus: Corpus) -> SmilesVAE:
             f"net.{name} is {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]
         )
         raise TrainingError(f"the recipe's net is not that of the model {recipe.start} which it starts from: {other}")
-    strange = sorted(set(corpus.vocab.characters) - set(start.vocab.characters))
-    if strange:
-        raise TrainingError(
-            f"{corpus.folder} has characters that the model {recipe.start} cannot write: {' '.join(strange)}; "
-            "leave out the molecules that have them, or train without start"
-        )
     known = known if start.known is None else known | start.known
     return SmilesVAE(start.net, start.vocab, max(longest, start.longest), known=known)
+
+
+def _readable(corpus: Corpus, start: str) -> Corpus:
+    """What of the corpus the model ``start`` can write."""
+    kept = corpus.within(load_model(start).vocab.characters)
+    left_out = sum(len(getattr(corpus, part)) - len(getattr(kept, part)) for part in ("train", "valid", "test"))
+    if left_out:
+        log.warning("%d molecules of %s are left out: %s lacks their characters", left_out, corpus.folder, start)
+    if not kept.train:
+        raise TrainingError(f"the model {start} cannot write any molecule of {corpus.folder}; train without start")
+    return kept
 
 
 def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:
@@ -276,7 +283,8 @@ def _refuse_collapse(figures: dict[str, float], share: float) -> None:
 
 
 def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric) -> dict[str, Any]:
-    data = {key: corpus.manifest.get(key) for key in ("source", "split", "counts", "rdkit")}
+    data = {key: corpus.manifest.get(key) for key in ("source", "split", "rdkit")}
+    data["counts"] = {part: len(getattr(corpus, part)) for part in ("train", "valid", "test")}
     start = {} if recipe.start is None else {"start": _ancestor(recipe.start)}
     return {
         "name": recipe.name,
