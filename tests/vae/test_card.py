@@ -38,6 +38,16 @@ def test_every_fact_is_on_the_card():
         assert shown in text
 
 
+def test_the_trainings_before_are_on_the_card():
+    first = {**FACTS, "weights": "w1", "step": 7, "recipe": {"seed": 11}}
+    second = {**FACTS, "weights": "w2", "step": 8, "recipe": {"seed": 22}, "start": first}
+    text = card.card_text({**FACTS, "start": second})
+    assert text.index("before: 8 steps, 1.5 minutes") < text.index("before: 7 steps")
+    for shown in ("`w1`", "`w2`", '"seed": 11', '"seed": 22'):
+        assert shown in text
+    assert "The training before" not in card.card_text(FACTS)
+
+
 def test_an_evaluation_is_on_the_card_where_there_was_one():
     row = {"figure": "valid", "value": "74.00", "with grammar": "100.00", "unit": "%"}
     molecules = {"name": "valid.smi", "sha256": "abc789"}
