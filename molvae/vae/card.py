@@ -77,11 +77,9 @@ def _before(facts: Mapping[str, Any] | None) -> list[str]:
     """The training that this one went on from, and the one before that."""
     if facts is None:
         return []
+    where = f"On {facts['hardware']['device']}, commit `{facts['commit']}`; its weights: `{facts['weights']}`."
     head = f"## The training before: {facts['step']} steps, {facts['seconds'] / 60:.1f} minutes"
-    lines = [
-        f"On {facts['hardware']['device']}, commit `{facts['commit']}`; it ended with the weights `{facts['weights']}`."
-    ]
-    return [head, "", *lines, "", *_recipe(facts), *_before(facts.get("start"))]
+    return [head, "", where, "", *_recipe(facts), *_before(facts.get("start"))]
 
 
 def _origin(facts: Mapping[str, Any]) -> list[str]:
