@@ -24,6 +24,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
+from molvae.chem.guacamol import GuacaMol
 from molvae.chem.molecule import Molecule
 from molvae.chem.scorers import (
     DESCRIPTORS,
@@ -167,6 +168,7 @@ Scorer = Annotated[
     | QEDSAS
     | Descriptor
     | Similarity
+    | GuacaMol
     | WeightedSum
     | Product
     | GeometricMean

@@ -43,6 +43,7 @@ finite = st.floats(-1e6, 1e6)
 SETTINGS = {
     "descriptor": {"name": "TPSA"},
     "similarity": {"to": ["CC(=O)Nc1ccc(O)cc1"]},
+    "guacamol": {"name": "zaleplon_mpo"},
     "weighted_sum": {"of": [{"kind": "qed"}, {"kind": "sas"}], "weights": [5, -1]},
     "product": {"of": [{"kind": "qed"}, {"kind": "logp"}]},
     "geometric_mean": {"of": [{"kind": "qed"}, {"kind": "sas"}]},
