@@ -42,7 +42,7 @@ def kernel() -> ctypes.CDLL | None:
         return None
     try:
         loaded = ctypes.CDLL(str(_compiled(compiler, Path(__file__).with_name("gru.c"))))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # of which one is: there is no home folder
         log.info("training with torch.nn.GRU: %s", getattr(error, "stderr", None) or error)
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
