@@ -139,10 +139,10 @@ class SmilesVAE:
     def decode(self, z: Tensor, temperature: float | None = None, seed: int = 0, grammar: bool = True) -> list[str]:
         """The string that each latent point decodes to.
 
-        Without the grammar it is what the decoder writes alone. With it, where RDKit refuses that string, the
-        likeliest one that it accepts stands instead: of a beam or, where that has none, of a beam that writes only what
-        the grammar allows. Where that finds none either, the first string stays: it need not be a valid
-        molecule. Characters that are drawn are drawn from those that the grammar allows.
+        Without the grammar it is what the decoder writes alone. With it, where RDKit refuses that string, another one
+        that it accepts stands instead: the likeliest of a beam or, where that has none, of a beam that writes only
+        what the grammar allows; before these, where characters are drawn, one drawn from what the grammar allows.
+        Where RDKit accepts none of them, the first string stays: it need not be a valid molecule.
 
         Args:
             z: ``(batch, latent)``.
@@ -157,10 +157,27 @@ class SmilesVAE:
             raise UsageError(f"a temperature is at least {COLDEST}, or absent for the likeliest; it is {temperature}")
         z = self._points(z)
         generator = torch.Generator().manual_seed(seed)
-        allowed = self.grammar if grammar and temperature is not None else None
-        ids = generate(self.net.decoder, z, self.longest, temperature, generator, allowed)
-        texts = [self.vocab.decode(row) for row in ids.cpu().tolist()]
-        return self._mended(z, texts) if grammar else texts
+
+        def written(points: Tensor, allowed: Grammar | None) -> list[list[str]]:
+            ids = generate(self.net.decoder, points, self.longest, temperature, generator, allowed)
+            return [[self.vocab.decode(row)] for row in ids.cpu().tolist()]
+
+        def likeliest(points: Tensor, allowed: Grammar | None) -> list[list[str]]:
+            found = beam(self.net.decoder, points, self.longest, allowed, WAYS)
+            return [[self.vocab.decode(ids) for ids in ways.tolist()] for ways in found]
+
+        texts = [text for (text,) in written(z, None)]
+        if not grammar:
+            return texts
+        refused = [row for row, text in enumerate(texts) if parse_or_none(text) is None]
+        drawn = [] if temperature is None else [(written, self.grammar)]
+        for way, allowed in [*drawn, (likeliest, None), (likeliest, self.grammar)]:
+            others = way(z[refused], allowed)
+            valid = [next((text for text in some if parse_or_none(text) is not None), None) for some in others]
+            for row, text in zip(refused, valid, strict=True):
+                texts[row] = text or texts[row]
+            refused = [row for row, text in zip(refused, valid, strict=True) if text is None]
+        return texts
 
     def sample(self, n: int, seed: int = 0, temperature: float | None = None, grammar: bool = True) -> list[str]:
         """Strings decoded from ``n`` points of the prior."""
@@ -190,17 +207,6 @@ class SmilesVAE:
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise UsageError(f"latent points come as (n, {self.latent}) for this model; these are {tuple(z.shape)}")
         return z
-
-    def _mended(self, z: Tensor, texts: list[str]) -> list[str]:
-        refused = [row for row, text in enumerate(texts) if parse_or_none(text) is None]
-        for grammar in (None, self.grammar):
-            found = beam(self.net.decoder, z[refused], self.longest, grammar, WAYS)
-            others = [[self.vocab.decode(ids) for ids in ways.tolist()] for ways in found]
-            valid = [next((text for text in some if parse_or_none(text) is not None), None) for some in others]
-            for row, text in zip(refused, valid, strict=True):
-                texts[row] = text or texts[row]
-            refused = [row for row, text in zip(refused, valid, strict=True) if text is None]
-        return texts
 
     def _tokens(self, text: str) -> list[int]:
         if not text:
