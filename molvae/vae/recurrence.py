@@ -262,8 +262,10 @@ def _in_threads(run: Callable[[int, int], R], batch: int) -> list[R]:
 def in_threads(run: Callable[[int], R], shares: int) -> list[R]:
     """``run(0), …, run(shares − 1)``, each in a thread of its own where there are several, without gradients."""
 
+    inference = torch.is_inference_mode_enabled()  # of this thread alone
+
     def quietly(share: int) -> R:
-        with torch.no_grad():
+        with torch.inference_mode(inference), torch.no_grad():
             return run(share)
 
     return [quietly(0)] if shares == 1 else list(_threads(shares).map(quietly, range(shares)))

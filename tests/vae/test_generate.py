@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import log_softmax
 
 from molvae.vae import generate as module
-from molvae.vae.generate import generate
+from molvae.vae.generate import beam_odds, generate
 from molvae.vae.nets import Decoder, NetSettings
 from molvae.vae.vocab import END, START
 
@@ -126,3 +126,29 @@ def test_what_has_not_ended_is_cut(decoder, z, longest):
 def test_no_point_no_string(decoder):
     assert generate(decoder, torch.zeros(0, 3), LONGEST).shape == (0, LONGEST)
     assert generate(decoder, torch.zeros(0, 3), LONGEST, 1.0, seeded(0)).shape == (0, LONGEST)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_threads_change_nothing(decoder, z, threads):
+    """More tiles than threads; each thread has an inference mode of its own."""
+    many = z.repeat(5, 1)
+    threads(1)
+    alone = generate(decoder, many, LONGEST)
+    threads(3)
+    assert torch.equal(generate(decoder, many, LONGEST), alone)
+
+
+def test_a_beam_is_the_same_in_any_batch(decoder, z):
+    """Points leave the batch when their strings have all ended."""
+    ids, odds = beam_odds(decoder, z.repeat(3, 1), LONGEST, None, 5)
+    for row in (0, 1, 7, 59):
+        alone = beam_odds(decoder, z[row : row + 1], LONGEST, None, 5)
+        for copy in (row, row + 60, row + 120):
+            assert torch.equal(ids[copy], alone[0][0])
+            assert torch.equal(odds[copy], alone[1][0])
