@@ -30,6 +30,8 @@ log = logging.getLogger("molvae")
 
 BF16 = torch.bfloat16
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math")
+SHARE = 2**15
+"""Least numbers of a state that a thread is begun for; with fewer the threads wait for each other."""
 R = TypeVar("R")
 
 
@@ -152,7 +154,7 @@ class _Sweep(torch.autograd.Function):
                     _at(bias), _at(states, t, first), _at(gates, t, first), _at(states, t + 1, first),
                 )  # fmt: skip
 
-        _in_threads(run, batch)
+        _in_threads(run, batch, hidden)
         ctx.save_for_backward(tokens, weight)
         ctx.kept = states, gates, len(table), fixed is not None
         return states[-1].clone() if fixed is None else states[1:].clone()
@@ -182,7 +184,7 @@ class _Sweep(torch.autograd.Function):
             carried[first:last] += inner
             return table, bias
 
-        tables, biases = zip(*_in_threads(run, batch), strict=True)
+        tables, biases = zip(*_in_threads(run, batch, hidden), strict=True)
         across = flow.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
         _spare.extend((states, gates, flow))
         ctx.kept = None
@@ -252,9 +254,9 @@ def _take(*shape: int) -> Tensor:
     return torch.empty(0, dtype=BF16).set_(_spare.pop(smallest).untyped_storage()).resize_(shape)
 
 
-def _in_threads(run: Callable[[int, int], R], batch: int) -> list[R]:
-    """``run(first, last)`` on equal shares of the rows, one a thread of PyTorch's."""
-    shares = min(torch.get_num_threads(), batch)
+def _in_threads(run: Callable[[int, int], R], batch: int, hidden: int) -> list[R]:
+    """``run(first, last)`` on equal shares of the rows, one a thread of PyTorch's, where there is work for several."""
+    shares = max(1, min(torch.get_num_threads(), batch, batch * hidden // SHARE))
     edges = [batch * k // shares for k in range(shares + 1)]
     return in_threads(lambda share: run(edges[share], edges[share + 1]), shares)
 
