@@ -73,8 +73,9 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
     """
     out = Path(out)
     corpus = Corpus.load(recipe.corpus)
-    if recipe.start is not None:
-        corpus = _readable(corpus, recipe.start)
+    start = None if recipe.start is None else load_model(recipe.start)
+    if start is not None:
+        corpus = _readable(corpus, start, str(recipe.start))
     if len(corpus.valid) < 2:
         raise DataError(f"{corpus.folder} has {len(corpus.valid)} validation molecules; prepare it with 2 or more")
     fabric = make_fabric(recipe.hardware)
@@ -84,7 +85,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
             stack.enter_context(only_writer(out, "this training"))
             claim(out, recipe)
         stop = stack.enter_context(held_signals())
-        _run(recipe, out, fabric, corpus, stop, on_event or (lambda event: None))
+        _run(recipe, out, fabric, corpus, start, stop, on_event or (lambda event: None))
     return out / "model"
 
 
@@ -113,11 +114,12 @@ def _run(
     out: Path,
     fabric: Fabric,
     corpus: Corpus,
+    start: SmilesVAE | None,
     stop: threading.Event,
     on_event: Callable[[TrainEvent], None],
 ) -> None:
     settings, world, rank = recipe.train, fabric.world_size, fabric.global_rank
-    vae = _begin(recipe, corpus)
+    vae = _begin(recipe, corpus, start)
     plain = vae.net
     batches = LengthBatches(corpus.train, vae.vocab, settings.batch)
     per_epoch = batches.steps // world
@@ -135,7 +137,7 @@ def _run(
         raise TrainingError(f"{corpus.folder} has changed since {out} was begun; bring it back, or take a new --out")
     progress = replace(progress, corpus=corpus.digest)
     net, *optimizers = fabric.setup(plain, *bare)
-    facts = _facts(recipe, corpus, fabric)
+    facts = _facts(recipe, corpus, fabric, start)
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     net.train()
@@ -192,16 +194,15 @@ def _run(
         table.close()
 
 
-def _begin(recipe: TrainRecipe, corpus: Corpus) -> SmilesVAE:
-    """The model before the first step: fresh weights, or those of ``recipe.start``."""
+def _begin(recipe: TrainRecipe, corpus: Corpus, start: SmilesVAE | None) -> SmilesVAE:
+    """The model before the first step: fresh weights, or those of ``start``."""
     known, longest = KnownMolecules.of(corpus.train), max(map(len, corpus.train + corpus.valid + corpus.test))
     longest = math.ceil(LONGER * longest)
-    if recipe.start is None:
+    if start is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             net = Net(recipe.net, len(corpus.vocab))
         return SmilesVAE(net, corpus.vocab, longest, known=known)
-    start = load_model(recipe.start)
     if start.net.settings != recipe.net:
         theirs, ours = as_table(start.net.settings), as_table(recipe.net)
         other = ", ".join(
@@ -212,14 +213,14 @@ def _begin(recipe: TrainRecipe, corpus: Corpus) -> SmilesVAE:
     return SmilesVAE(start.net, start.vocab, max(longest, start.longest), known=known)
 
 
-def _readable(corpus: Corpus, start: str) -> Corpus:
+def _readable(corpus: Corpus, start: SmilesVAE, name: str) -> Corpus:
     """What of the corpus the model ``start`` can write."""
-    kept = corpus.within(load_model(start).vocab.characters)
+    kept = corpus.within(start.vocab.characters)
     left_out = sum(len(getattr(corpus, part)) - len(getattr(kept, part)) for part in ("train", "valid", "test"))
     if left_out:
-        log.warning("%d molecules of %s are left out: %s lacks their characters", left_out, corpus.folder, start)
+        log.warning("%d molecules of %s are left out: %s lacks their characters", left_out, corpus.folder, name)
     if not kept.train:
-        raise TrainingError(f"the model {start} cannot write any molecule of {corpus.folder}; train without start")
+        raise TrainingError(f"the model {name} cannot write any molecule of {corpus.folder}; train without start")
     return kept
 
 
@@ -282,13 +283,13 @@ def _refuse_collapse(figures: dict[str, float], share: float) -> None:
         )
 
 
-def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric) -> dict[str, Any]:
+def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric, start: SmilesVAE | None) -> dict[str, Any]:
     data = {key: corpus.manifest.get(key) for key in ("source", "split", "rdkit")}
     data["counts"] = {part: len(getattr(corpus, part)) for part in ("train", "valid", "test")}
-    start = {} if recipe.start is None else {"start": _ancestor(recipe.start)}
+    before = {} if start is None else {"start": _ancestor(str(recipe.start), start.fingerprint)}
     return {
         "name": recipe.name,
-        **start,
+        **before,
         "data": {**data, "digest": corpus.digest},
         "recipe": as_table(recipe),
         "commit": card.commit(),
@@ -297,10 +298,10 @@ def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric) -> dict[str, Any
     }
 
 
-def _ancestor(model: str) -> dict[str, Any]:
+def _ancestor(model: str, weights: str) -> dict[str, Any]:
     """What is told of the model that a training went on from: the facts of its own training, and of which weights."""
     facts = {key: value for key, value in model_facts(model).items() if key != "evaluation"}
-    return {"weights": load_model(model).fingerprint, **facts}
+    return {"weights": weights, **facts}
 
 
 def _moment(progress: Progress, figures: dict[str, float]) -> dict[str, Any]:
