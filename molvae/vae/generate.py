@@ -176,11 +176,15 @@ class _Steps:
         outer = outer + torch.cat([inner[: 2 * hidden], inner.new_zeros(hidden)])
         self.table = linear(decoder.embed.weight, inputs[:, :embedding], outer)
         self.of_z, self.bias = inputs[:, embedding:], inner[2 * hidden :].contiguous()
-        self.weight, self.logits = weight.to(self.dtype).t(), decoder.logits.weight.to(self.dtype).t()
+        self.logits = decoder.logits.weight.to(self.dtype).t()
         if self.kernel is not None:
-            self.table = self.table.to(self.dtype)
-        self.product = recurrence.product(weight, self.tile) if self.kernel is not None else None
-        self.workspaces: list[_Workspace] = []
+            self.table, self.product = self.table.to(self.dtype), recurrence.product(weight, self.tile)
+            return
+        self.weight = weight.to(self.dtype).t()
+        self.low = torch.zeros(self.tile, hidden, dtype=self.dtype, device=device)
+        self.inner = torch.zeros(self.tile, 3 * hidden, dtype=self.dtype, device=device)
+        self.gates = torch.zeros(self.tile, 3 * hidden, device=device)
+        self.candidate = torch.zeros(self.tile, hidden, device=device)
 
     def tiles(self, rows: int) -> int:
         """Products that so many rows take."""
@@ -208,48 +212,33 @@ class _Steps:
         padded = pad(ids, (0, len(state) - len(ids)))
         tiles = len(state) // self.tile
         shares = min(tiles, torch.get_num_threads()) if self.kernel is not None else 1
-        while len(self.workspaces) < shares:
-            self.workspaces.append(_Workspace(self))
         scores = torch.empty(len(state), self.logits.shape[1], dtype=self.dtype, device=state.device)
 
         def run(share: int) -> None:
             for k in range(share, tiles, shares):
                 rows = slice(k * self.tile, (k + 1) * self.tile)
-                self.workspaces[share].step(padded[rows], fixed[rows], state[rows], scores[rows])
+                self._tile(padded[rows], fixed[rows], state[rows], scores[rows])
 
         recurrence.in_threads(run, shares)
         out = scores[: len(ids)].float() + self.decoder.logits.bias
         out[:, START] = -torch.inf
         return out
 
-
-class _Workspace:
-    """Where one thread computes the steps of a tile."""
-
-    def __init__(self, steps: _Steps) -> None:
-        tile, hidden, device = steps.tile, steps.hidden, steps.table.device
-        self.steps = steps
-        self.inner = torch.zeros(tile, 3 * hidden, dtype=steps.dtype, device=device)
-        self.gates = torch.zeros(tile, 4 * hidden, dtype=steps.table.dtype, device=device)
-        self.low = torch.zeros(tile, hidden, dtype=steps.dtype, device=device)
-
-    def step(self, ids: Tensor, fixed: Tensor, state: Tensor, scores: Tensor) -> None:
-        """Writes to ``state`` and ``scores``."""
-        steps, hidden = self.steps, self.steps.hidden
-        if steps.kernel is not None and steps.product is not None:
-            inner = steps.product(state)
-            recurrence.step(steps.kernel, steps.table, ids, fixed, inner, steps.bias, state)
-            torch.mm(state, steps.logits, out=scores)
+    def _tile(self, ids: Tensor, fixed: Tensor, state: Tensor, scores: Tensor) -> None:
+        """Writes to ``state`` and ``scores``; only with the kernel may several threads call it at a time."""
+        if self.kernel is not None:
+            recurrence.step(self.kernel, self.table, ids, fixed, self.product(state), self.bias, state)
+            torch.mm(state, self.logits, out=scores)
             return
-        torch.mm(self.low.copy_(state), steps.weight, out=self.inner)
-        gates, candidate = self.gates[:, : 3 * hidden], self.gates[:, 3 * hidden :]
-        torch.add(steps.table[ids], fixed, out=gates)
-        gates[:, : 2 * hidden].add_(self.inner[:, : 2 * hidden]).sigmoid_()
+        hidden, gates, inner = self.hidden, self.gates, self.inner
+        torch.mm(self.low.copy_(state), self.weight, out=inner)
+        torch.index_select(self.table, 0, ids, out=gates).add_(fixed)
+        gates[:, : 2 * hidden].add_(inner[:, : 2 * hidden]).sigmoid_()
         reset, update, new = gates.chunk(3, 1)
-        torch.add(steps.bias, self.inner[:, 2 * hidden :], out=candidate)
-        torch.addcmul(new, reset, candidate, out=candidate).tanh_()
-        torch.lerp(candidate, state, update, out=state)
-        torch.mm(self.low.copy_(state), steps.logits, out=scores)
+        torch.add(self.bias, inner[:, 2 * hidden :], out=self.candidate)
+        torch.addcmul(new, reset, self.candidate, out=self.candidate).tanh_()
+        torch.lerp(self.candidate, state, update, out=state)
+        torch.mm(self.low.copy_(state), self.logits, out=scores)
 
 
 def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -263,7 +263,6 @@ def _in_threads(run: Callable[[int, int], R], batch: int, hidden: int) -> list[R
 
 def in_threads(run: Callable[[int], R], shares: int) -> list[R]:
     """``run(0), …, run(shares − 1)``, each in a thread of its own where there are several, without gradients."""
-
     inference = torch.is_inference_mode_enabled()  # of this thread alone
 
     def quietly(share: int) -> R:
