@@ -216,9 +216,13 @@ def _log_of_parsing(text: str) -> list[str]:
 
 
 class _Listener(logging.Handler):
+    """Keeps what its own thread logs; others may parse meanwhile without listening."""
+
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(" ".join(record.getMessage().split()))
+        if record.thread == self._thread:
+            self.lines.append(" ".join(record.getMessage().split()))
