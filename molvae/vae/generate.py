@@ -13,8 +13,6 @@ CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
 BEHIND = 6.0
 """Nats by which a string in a beam may be less likely than one that has ended."""
-TILE = 128
-"""Rows of a matrix product on a CPU. It is always this many, so that a row comes out the same in any batch."""
 
 
 @torch.inference_mode()
@@ -163,19 +161,13 @@ class _Steps:
     """
 
     def __init__(self, decoder: Decoder) -> None:
-        gru, embedding = decoder.gru, decoder.embed.embedding_dim
-        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        inputs, weight, outer, inner = (getattr(gru, f"{part}_l0") for part in parts)
-        hidden = gru.hidden_size
-        self.decoder, self.hidden, device = decoder, hidden, inputs.device
+        hidden, device = decoder.gru.hidden_size, decoder.embed.weight.device
+        self.decoder, self.hidden = decoder, hidden
+        self.table, self.of_z, weight, self.bias = recurrence.weights(decoder.gru, "l0", decoder.embed)
         low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         self.dtype = torch.bfloat16 if low else torch.float32
-        self.tile = TILE if device.type == "cpu" else CHUNK
-        self.kernel = recurrence.kernel() if low else None
-        # the candidate's inner bias stands inside its product with the reset gate; the others are as good as any
-        outer = outer + torch.cat([inner[: 2 * hidden], inner.new_zeros(hidden)])
-        self.table = linear(decoder.embed.weight, inputs[:, :embedding], outer)
-        self.of_z, self.bias = inputs[:, embedding:], inner[2 * hidden :].contiguous()
+        self.tile = recurrence.TILE if device.type == "cpu" else CHUNK
+        self.kernel = recurrence.quick(device)
         self.logits = decoder.logits.weight.to(self.dtype).t()
         if self.kernel is not None:
             self.table, self.product = self.table.to(self.dtype), recurrence.product(weight, self.tile)

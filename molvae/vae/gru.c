@@ -48,13 +48,15 @@ static inline __attribute__((always_inline)) void forward_row(long H, int has_fi
 }
 
 /* table (characters, 3H), tokens (rows), fixed (rows, 3H) or null, product = W h (rows, 3H), bias (H), state h (rows, H);
-   writes gates r, z, n, m (rows, 4H), or null with fixed, and the next state (rows, H), which may take this one's place. */
+   writes gates r, z, n, m (rows, 4H), or null, and the next state (rows, H), which may take this one's place. */
 void gru_forward(int64_t rows, int64_t H, const bf16 *table, const int64_t *tokens, const bf16 *fixed,
                  const bf16 *product, const float *bias, const bf16 *state, bf16 *gates, bf16 *next) {
     for (long b = 0; b < rows; b++) {
         const bf16 *x = table + tokens[b] * 3 * H, *y = product + b * 3 * H, *h = state + b * H;
-        if (!gates)
+        if (!gates && fixed)
             forward_row(H, 1, 0, x, fixed + b * 3 * H, y, bias, h, 0, next + b * H);
+        else if (!gates)
+            forward_row(H, 0, 0, x, 0, y, bias, h, 0, next + b * H);
         else if (fixed)
             forward_row(H, 1, 1, x, fixed + b * 3 * H, y, bias, h, gates + b * 4 * H, next + b * H);
         else

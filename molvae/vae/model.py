@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -122,18 +121,15 @@ class SmilesVAE:
 
     def encode_texts(self, texts: Sequence[str]) -> Posterior:
         """The posterior of each string just as it stands, valid or not; raises as `encode` does."""
-        by_length: dict[int, list[int]] = defaultdict(list)
         tokens = [self._tokens(text) for text in texts]
-        for row, ids in enumerate(tokens):
-            by_length[len(ids)].append(row)
+        longest_first = sorted(range(len(texts)), key=lambda row: -len(tokens[row]))
         mean = torch.zeros(len(texts), self.latent)
         logvar = torch.zeros_like(mean)
-        for rows in by_length.values():
-            for start in range(0, len(rows), ENCODE_BATCH):
-                part = rows[start : start + ENCODE_BATCH]
-                with torch.inference_mode():
-                    found = self.net.encoder(torch.tensor([tokens[row] for row in part], device=self.device))
-                mean[part], logvar[part] = found[0].cpu(), found[1].cpu()
+        for start in range(0, len(texts), ENCODE_BATCH):
+            rows = longest_first[start : start + ENCODE_BATCH]
+            with torch.inference_mode():
+                found = self.net.encoder.read([tokens[row] for row in rows])
+            mean[rows], logvar[rows] = found[0].cpu(), found[1].cpu()
         return Posterior(mean, logvar)
 
     def decode(self, z: Tensor, temperature: float | None = None, seed: int = 0, grammar: bool = True) -> list[str]:

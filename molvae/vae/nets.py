@@ -1,5 +1,7 @@
 """The networks: a bidirectional GRU that reads a string, a GRU that writes one. Tokens are ``(batch, time)``."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -43,6 +45,25 @@ class Encoder(nn.Module):
             ends = [read(self.gru, self.embed, tokens.t()) for read in (recurrence.sweep, recurrence.reverse)]
         else:
             ends = list(self.gru(self.embed(tokens.t()))[1])
+        return self._posterior(ends)
+
+    def read(self, strings: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Ids of characters, longest string first → two times ``(strings, latent)``, float32; without a gradient.
+
+        On CPUs that compute in bfloat16 this is several times as fast as `forward`, and as exact as a training is.
+        """
+        device = self.embed.weight.device
+        if recurrence.quick(device) is not None:
+            back = [string[::-1] for string in strings]
+            ends = [
+                recurrence.last(self.gru, name, self.embed, s) for name, s in (("l0", strings), ("l0_reverse", back))
+            ]
+            return self._posterior(ends)
+        alike = (torch.tensor(list(some), device=device) for _, some in groupby(strings, key=len))
+        mean, logvar = zip(*map(self, alike), strict=True)
+        return torch.cat(mean), torch.cat(logvar)
+
+    def _posterior(self, ends: list[Tensor]) -> tuple[Tensor, Tensor]:
         mean, logvar = self.posterior(torch.cat(ends, -1)).float().chunk(2, -1)
         return mean, logvar
 

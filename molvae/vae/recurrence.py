@@ -15,13 +15,14 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from molvae.errors import FolderError
 from molvae.folders import write_atomic
@@ -30,6 +31,8 @@ log = logging.getLogger("molvae")
 
 BF16 = torch.bfloat16
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math")
+TILE = 128
+"""Rows of a matrix product without a gradient: always so many, for a row to come out the same in any batch."""
 SHARE = 2**15
 """Least numbers of a state that a thread is begun for; with fewer the threads wait for each other."""
 R = TypeVar("R")
@@ -93,6 +96,11 @@ def applies(device: torch.device) -> bool:
     )
 
 
+def quick(device: torch.device) -> ctypes.CDLL | None:
+    """The kernel for `step` and `last`, where the device is a CPU that computes in bfloat16."""
+    return kernel() if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else None
+
+
 def sweep(
     gru: nn.GRU, embed: nn.Embedding, tokens: Tensor, z: Tensor | None = None, start: Tensor | None = None
 ) -> Tensor:
@@ -119,16 +127,27 @@ def reverse(gru: nn.GRU, embed: nn.Embedding, tokens: Tensor) -> Tensor:
 def _layer(
     gru: nn.GRU, name: str, embed: nn.Embedding, tokens: Tensor, z: Tensor | None, start: Tensor | None
 ) -> Tensor:
+    table, across, weight, bias = weights(gru, name, embed)
+    fixed = None if z is None else z @ across.t()
+    if start is None:
+        start = weight.new_zeros(tokens.shape[1], gru.hidden_size)
+    return _Sweep.apply(table, tokens.contiguous(), fixed, weight, bias, start)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def weights(gru: nn.GRU, name: str, embed: nn.Embedding) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A layer's direction ("l0" or "l0_reverse") as a step needs it.
+
+    Returns:
+        What each character adds to the gates, ``(characters, 3·hidden)``; the weights of other inputs,
+        ``(3·hidden, inputs)``; those of the state, ``(3·hidden, hidden)``; the candidate's inner bias, ``(hidden,)``.
+    """
     parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     inputs, weight, bias, inner = (getattr(gru, f"{part}_{name}") for part in parts)
     hidden, characters = gru.hidden_size, embed.embedding_dim
     # the candidate's inner bias stands inside its product with r; those of r and z are as good as any other
     bias = bias + torch.cat([inner[: 2 * hidden], inner.new_zeros(hidden)])
     table = embed.weight @ inputs[:, :characters].t() + bias
-    fixed = None if z is None else z @ inputs[:, characters:].t()
-    if start is None:
-        start = weight.new_zeros(tokens.shape[1], hidden)
-    return _Sweep.apply(table, tokens.contiguous(), fixed, weight, inner[2 * hidden :], start)  # type: ignore[no-any-return, no-untyped-call]
+    return table, inputs[:, characters:], weight, inner[2 * hidden :].contiguous()
 
 
 class _Sweep(torch.autograd.Function):
@@ -207,7 +226,13 @@ def product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
 
 
 def step(
-    library: ctypes.CDLL, table: Tensor, tokens: Tensor, fixed: Tensor, product: Tensor, bias: Tensor, state: Tensor
+    library: ctypes.CDLL,
+    table: Tensor,
+    tokens: Tensor,
+    fixed: Tensor | None,
+    product: Tensor,
+    bias: Tensor,
+    state: Tensor,
 ) -> None:
     """One step of the layer for some rows, without a gradient: ``state`` is replaced by the next.
 
@@ -215,13 +240,34 @@ def step(
         library: of `kernel`.
         table: what each character adds to the gates, ``(characters, 3·hidden)``.
         tokens: ``(rows,)`` int64.
-        fixed: what each row adds to them, ``(rows, 3·hidden)``.
+        fixed: what each row adds to them, ``(rows, 3·hidden)``, or None.
         product: of the state, ``(rows, 3·hidden)``.
         bias: ``(hidden,)`` float32.
         state: ``(rows, hidden)``; like all without another type, contiguous and bfloat16.
     """
     parts = (table, tokens, fixed, product, bias, state)
-    library.gru_forward(*state.shape, *(part.data_ptr() for part in parts), None, state.data_ptr())
+    library.gru_forward(*state.shape, *map(_at, parts), None, state.data_ptr())
+
+
+def last(gru: nn.GRU, name: str, embed: nn.Embedding, strings: Sequence[Sequence[int]]) -> Tensor:
+    """The state of a layer's direction after each string, ``(strings, hidden)`` float32; where `quick` has a kernel.
+
+    Args:
+        name: of the direction, "l0" or "l0_reverse"; the strings are given in the order in which it reads.
+        strings: longest first.
+    """
+    table, _, weight, bias = weights(gru, name, embed)
+    table, times = table.to(BF16), product(weight, TILE)
+    ends = torch.zeros(len(strings), gru.hidden_size)
+    for first in range(0, len(strings), TILE):
+        tile = strings[first : first + TILE]
+        state = torch.zeros(TILE, gru.hidden_size, dtype=BF16)
+        tokens = pad_sequence([torch.tensor(ids) for ids in tile])
+        for t, ids in enumerate(tokens):
+            on = sum(t < len(string) for string in tile)
+            step(_library(), table, ids[:on], None, times(state)[:on], bias, state[:on])
+        ends[first : first + TILE] = state[: len(tile)]
+    return ends
 
 
 def _library() -> ctypes.CDLL:

@@ -121,3 +121,18 @@ def test_a_step_without_gradients_is_that_of_a_training():
     expected = new + update * (state.float() - new)
     recurrence.step(recurrence.kernel(), table, tokens, fixed, product, bias, state)
     assert torch.allclose(state.float(), expected, atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("quick", [pytest.param(True, marks=compiled), False])
+def test_strings_of_many_lengths_are_read_as_each_alone(monkeypatch, quick):
+    if not quick:
+        monkeypatch.setattr(recurrence, "kernel", lambda: None)
+    torch.manual_seed(0)
+    encoder = Net(SIZES, 20).eval().encoder
+    strings = [torch.randint(2, 20, (length,)).tolist() for length in sorted([*range(1, 30)] * 6, reverse=True)]
+    with torch.inference_mode():
+        means, logvars = encoder.read(strings)
+        alone = [encoder(torch.tensor([string])) for string in strings]
+    for k, (mean, logvar) in enumerate(alone):
+        assert distance(means[k], mean[0]) < 0.02
+        assert distance(logvars[k], logvar[0]) < 0.02
