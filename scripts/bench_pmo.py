@@ -257,7 +257,8 @@ def table_of(rows: pd.DataFrame) -> str:
 def comparison(figures: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """AUC top-10 of each task and their sum: mean of our methods, then the published ones. A sum needs every task."""
     ours = figures.pivot_table("auc_top10", "task", "method", sort=False)
-    both = ours.join(published, rsuffix="_published").sort_index()
+    taken = {name: f"{name}_published" for name in ours.columns}
+    both = ours.join(published.rename(columns=taken)).sort_index()
     return pd.concat([both, both.sum(skipna=False).to_frame("sum").T]).rename_axis("task")
 
 

@@ -225,7 +225,8 @@ def test_a_folder_without_campaigns_is_refused(bench, tmp_path):
 def test_stopped_or_killed_the_same_command_goes_on(bench, tmp_path):
     smiles = ["CC(=O)Nc1ccc(O)cc1", "CCOC(=O)c1ccccc1N", "Cc1ccc(CNC(=O)c2cccs2)cc1", "COc1ccc(CCN)cc1", "CCN(CC)C=O"]
     (tmp_path / "start.smi").write_text("".join(f"{text}\n" for text in smiles))
-    sets = [f"start.path={tmp_path / 'start.smi'}", "start.n=5", "q=5", "search.points=80"]
+    sets = [f"start.path={tmp_path / 'start.smi'}", "start.n=5", "q=5"]
+    sets += ["search.generations=2", "search.children=40"]
     command = [sys.executable, SCRIPT, "run", "--out", tmp_path / "pmo", "--calls", "10", "--seeds", "1"]
     command += ["--tasks", "qed,median1", "--processes", "1", *(word for one in sets for word in ("--set", one))]
     pid = tmp_path / "pmo/bayes/qed/0/.pid"

@@ -1,149 +1,217 @@
-"""(model, candidates, q) → which candidates to evaluate next."""
+"""(model, what was observed, candidates, q) → which candidates to evaluate next."""
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from molvae.config import Component
 
 if TYPE_CHECKING:  # a recipe holds these settings, and reading a recipe should not load torch
     from botorch.acquisition import AcquisitionFunction
-    from botorch.models import SingleTaskGP
+    from botorch.models.model import Model
     from torch import Tensor
+
+    from molvae.bo.finite import Finite
+
+SCREEN = 20
+"""Candidates with the highest score by each taste: a batch is chosen among them."""
+
+Reference = tuple[float, ...] | Literal["inferred"]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a model was fitted to.
+
+    Attributes:
+        X: features, (n, d).
+        Y: (n, m) float64 utilities.
+        reference: (m,) utilities, from which hypervolumes are measured if m > 1; inferred from Y if None.
+    """
+
+    X: "Tensor"
+    Y: "Tensor"
+    reference: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may be chosen: features (c, d), and the model's mean and standard deviation for each, (c, m)."""
+
+    X: "Tensor"
+    mean: "Tensor"
+    sd: "Tensor"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which candidates were chosen, in order, and what the model said of them.
+    """Which candidates were chosen: rows of `Candidates`, each once, and the acquisition value of each."""
+
+    rows: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Taste:
+    """How much exploration counts, and which of several objectives: the score that a search breeds by.
+
+    Each objective's upper confidence bound is measured from the reference in units of its spread; with several the
+    smallest of these over random shares counts, whose expectation over shares orders points as hypervolume does
+    [Golovin and Zhang, "Random hypervolume scalarizations for provable multi-objective black box optimization", 2020].
 
     Attributes:
-        indices: rows of the candidate matrix, each once.
-        mean, sd: (q, m) prediction of each objective's utility, noise not included.
-        acquisition: for each, the value of the batch up to and with it.
+        weight: of the standard deviation.
+        low, spread, shares: (m,).
     """
 
-    indices: tuple[int, ...]
-    mean: tuple[tuple[float, ...], ...]
-    sd: tuple[tuple[float, ...], ...]
-    acquisition: tuple[float, ...]
+    weight: float
+    low: "Tensor"
+    spread: "Tensor"
+    shares: "Tensor"
+
+    def __call__(self, mean: "Tensor", sd: "Tensor") -> "Tensor":
+        """(c, m) each → (c,)."""
+        return ((mean + self.weight * sd - self.low) / self.spread / self.shares).amin(-1)
 
 
-class Acquisition(Component):
-    """Expected improvement, in logarithms so that it never flattens to zero (Ament et al., 2023).
+class UCB(Component):
+    """Upper confidence bounds, each of the batch with its own exploration weight.
 
-    One objective: qLogExpectedImprovement over the best observed value, chosen one after another from the
-    ``screen`` candidates with the highest analytic LogEI. Several: qLogNoisyExpectedHypervolumeImprovement,
-    from the ``screen`` candidates with the highest qLogExpectedHypervolumeImprovement on their own.
+    The weights are drawn log-uniformly, so that a batch holds sure gains and long shots. After each choice the others'
+    uncertainty is what it would be had that one been observed, which keeps a batch diverse.
+
+    Attributes:
+        weights: least and largest number of standard deviations that are added to the mean.
+        reference: the point that several objectives are measured from, one raw value each, in the recipe's order; by
+            default inferred from the Pareto front.
+    """
+
+    kind: Literal["ucb"] = "ucb"
+    weights: tuple[float, float] = (0.3, 10.0)
+    reference: Reference = "inferred"
+
+    @model_validator(mode="after")
+    def _drawable(self) -> "UCB":
+        if not 0 < self.weights[0] <= self.weights[1]:
+            raise ValueError("weights need 0 < least ≤ largest")
+        return self
+
+    def taste(self, seen: Observations, rng: np.random.Generator) -> Taste:
+        """A draw of what counts."""
+        import torch
+
+        from molvae.bo.tanimoto import spread
+
+        low, high = np.log(self.weights)
+        shares = np.abs(rng.standard_normal(seen.Y.shape[1])) + 1e-3
+        return Taste(
+            weight=float(np.exp(rng.uniform(low, high))),
+            low=_reference(seen),
+            spread=spread(seen.Y),
+            shares=torch.from_numpy(shares / np.linalg.norm(shares)),
+        )
+
+    def __call__(self, model: "Model", seen: Observations, candidates: Candidates, q: int, seed: int = 0) -> Choice:
+        """Choose ``q`` of the candidates, or all if there are fewer; a pure function of the arguments."""
+        from molvae.bo.finite import Finite
+
+        rng = np.random.default_rng(seed)
+        tastes = [self.taste(seen, rng) for _ in range(min(q, len(candidates.X)))]
+        rows = _shortlist(candidates, tastes, q)
+        belief = Finite.of(model, candidates.X[rows])
+        chosen: list[int] = []
+        values = []
+        for taste in tastes:
+            scores = taste(belief.mean, belief.sd)
+            scores[chosen] = -np.inf
+            chosen.append(int(scores.argmax()))
+            values.append(float(scores[chosen[-1]]))
+            belief = belief.conditioned(chosen[-1])
+        return Choice(tuple(rows[k] for k in chosen), tuple(values))
+
+
+class LogEI(Component):
+    """Expected improvement, in logarithms so that it never flattens to zero [Ament et al., 2023].
+
+    One objective: qLogExpectedImprovement over the best observed value. Several: qLogNoisyExpectedHypervolume-
+    Improvement. The batch is chosen one after another among those with the highest upper confidence bounds.
 
     Attributes:
         samples: quasi-random (Sobol) draws from the posterior; several objectives cost a partition of the
             objective space for each.
-        screen: candidates that the joint choice looks at.
-        reference: the point that hypervolumes are measured from, one raw value for each objective, in the
-            recipe's order; by default inferred from the Pareto front.
+        reference: as of `UCB`.
     """
 
+    kind: Literal["logei"] = "logei"
     samples: int = Field(default=64, ge=1)
-    screen: int = Field(default=100, ge=1)
-    reference: tuple[float, ...] | Literal["inferred"] = "inferred"
+    reference: Reference = "inferred"
 
-    def __call__(
-        self,
-        model: "SingleTaskGP",
-        Y: "Tensor",
-        candidates: "Tensor",
-        q: int,
-        reference: "Tensor | None" = None,
-        seed: int = 0,
-    ) -> Choice:
-        """Choose ``q`` of the candidates, or all if there are fewer.
+    def taste(self, seen: Observations, rng: np.random.Generator) -> Taste:
+        """A draw of what the search breeds by."""
+        return UCB().taste(seen, rng)
 
-        Args:
-            model: fitted to (X, Y).
-            Y: (n, m) float64 observed utilities.
-            candidates: (c, d) float64.
-            reference: (m,) utilities, used for m > 1; inferred from Y if None.
-            seed: of everything drawn; the result is a pure function of the arguments.
-        """
+    def __call__(self, model: "Model", seen: Observations, candidates: Candidates, q: int, seed: int = 0) -> Choice:
+        """As `UCB`; each value is of the batch up to and with that candidate."""
         import torch
         from botorch.optim import optimize_acqf_discrete
         from linear_operator.utils.warnings import NumericalWarning
 
-        q = min(q, len(candidates))
+        from molvae.bo.finite import Finite
+
+        rng = np.random.default_rng(seed)
+        q = min(q, len(candidates.X))
+        rows = _shortlist(candidates, [self.taste(seen, rng) for _ in range(max(q, 10))], q)
+        front = seen.X[_front(seen.Y)] if seen.Y.shape[1] > 1 else seen.X[:0]
+        belief = Finite.of(model, torch.cat([candidates.X[rows], front]))
         with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
             torch.manual_seed(seed)  # pruning the baseline draws from the global generator
             # jitter on a nearly singular covariance is routine; the other one concerns torch's own developers
             warnings.filterwarnings("ignore", category=NumericalWarning)
             warnings.filterwarnings("ignore", "Sparse invariant checks", UserWarning)
-            if Y.shape[1] == 1:
-                shortlist, function = self._single(model, Y, candidates, q, seed)
-            else:
-                shortlist, function = self._several(model, Y, candidates, q, reference, seed)
-            points, values = optimize_acqf_discrete(function, q, candidates[shortlist], max_batch_size=256)
-            rows = _rows_of(points, candidates, shortlist)
-            posterior = model.posterior(candidates[rows])
-        mean, sd = (tuple(map(tuple, t.tolist())) for t in (posterior.mean, posterior.variance.sqrt()))
-        return Choice(tuple(rows), mean, sd, tuple(values.reshape(-1).tolist()))
+            function = self._function(belief, seen, belief.rows[len(rows) :], seed)
+            points, values = optimize_acqf_discrete(function, q, belief.rows[: len(rows)], max_batch_size=256)
+        return Choice(tuple(rows[int(k)] for k in points[:, 0]), tuple(values.reshape(-1).tolist()))
 
-    def _single(
-        self, model: "SingleTaskGP", Y: "Tensor", candidates: "Tensor", q: int, seed: int
-    ) -> "tuple[list[int], AcquisitionFunction]":
+    def _function(self, belief: "Finite", seen: Observations, baseline: "Tensor", seed: int) -> "AcquisitionFunction":
         import torch
-        from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
+        from botorch.acquisition import qLogExpectedImprovement
+        from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
         from botorch.sampling import SobolQMCNormalSampler
 
-        scores = LogExpectedImprovement(model, best_f=Y.max())(candidates.unsqueeze(1))
         sampler = SobolQMCNormalSampler(torch.Size([self.samples]), seed=seed)
-        return _highest(scores, max(q, self.screen)), qLogExpectedImprovement(model, Y.max(), sampler)
-
-    def _several(
-        self,
-        model: "SingleTaskGP",
-        Y: "Tensor",
-        candidates: "Tensor",
-        q: int,
-        reference: "Tensor | None",
-        seed: int,
-    ) -> "tuple[list[int], AcquisitionFunction]":
-        import torch
-        from botorch.acquisition.multi_objective.logei import (
-            qLogExpectedHypervolumeImprovement,
-            qLogNoisyExpectedHypervolumeImprovement,
+        if not len(baseline):
+            return qLogExpectedImprovement(belief, seen.Y.max(), sampler)
+        return qLogNoisyExpectedHypervolumeImprovement(
+            belief, _reference(seen), baseline, sampler=sampler, prune_baseline=True, cache_root=False
         )
-        from botorch.sampling import SobolQMCNormalSampler
-        from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
-        from botorch.utils.multi_objective.hypervolume import infer_reference_point
-        from botorch.utils.multi_objective.pareto import is_non_dominated
-
-        if reference is None:
-            reference = infer_reference_point(Y[is_non_dominated(Y)])
-        draws = torch.Size([self.samples])
-        quick = qLogExpectedHypervolumeImprovement(
-            model,
-            reference,
-            FastNondominatedPartitioning(reference, Y),
-            sampler=SobolQMCNormalSampler(draws, seed=seed),
-        )
-        function = qLogNoisyExpectedHypervolumeImprovement(
-            model,
-            reference,
-            model.input_transform.untransform(model.train_inputs[0][0]),
-            sampler=SobolQMCNormalSampler(draws, seed=seed),
-            prune_baseline=True,
-        )
-        return _highest(quick(candidates.unsqueeze(1)), max(q, self.screen)), function
 
 
-def _highest(scores: "Tensor", count: int) -> list[int]:
-    rows: list[int] = scores.argsort(descending=True, stable=True)[:count].tolist()
-    return rows
+Acquisition = Annotated[UCB | LogEI, Field(discriminator="kind")]
 
 
-def _rows_of(chosen: "Tensor", candidates: "Tensor", shortlist: list[int]) -> list[int]:
-    """Candidate rows of the chosen points, each once, although two molecules may share a latent point."""
-    rows: list[int] = []
-    for point in chosen:
-        rows.append(next(k for k in shortlist if k not in rows and bool((candidates[k] == point).all())))
-    return rows
+def _shortlist(candidates: Candidates, tastes: list[Taste], q: int) -> list[int]:
+    """Rows of the best by each taste, in ascending order, at least ``q``."""
+    rows: set[int] = set()
+    for taste in tastes:
+        scores = taste(candidates.mean, candidates.sd)
+        rows.update(scores.argsort(descending=True, stable=True)[: max(q, SCREEN)].tolist())
+    return sorted(rows)
+
+
+def _reference(seen: Observations) -> "Tensor":
+    from botorch.utils.multi_objective.hypervolume import infer_reference_point
+
+    if seen.reference is not None:
+        return seen.reference
+    inferred: Tensor = seen.Y.amin(0) if seen.Y.shape[1] == 1 else infer_reference_point(seen.Y[_front(seen.Y)])
+    return inferred
+
+
+def _front(Y: "Tensor") -> "Tensor":
+    from botorch.utils.multi_objective.pareto import is_non_dominated
+
+    found: Tensor = is_non_dominated(Y)
+    return found

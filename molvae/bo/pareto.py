@@ -18,6 +18,8 @@ def fronts(Y: Matrix) -> npt.NDArray[np.int64]:
         (n,) int64, from 1.
     """
     rows, where = np.unique(-Y, axis=0, return_inverse=True)  # sorted: whoever dominates a row stands before it
+    if Y.shape[1] == 1:
+        return where.reshape(-1) + 1
     columns = np.ascontiguousarray(rows.T)
     depth = np.zeros(len(rows), dtype=np.int64)
     for k in range(len(rows)):

@@ -31,7 +31,7 @@ class TrustRegion(Component):
         Region(length=0.4, restarts=0)
     """
 
-    length: float = Field(default=0.8, gt=0)
+    length: float = Field(default=1.5, gt=0)
     shortest: float = Field(default=0.1, gt=0)
     longest: float = Field(default=1.6, gt=0)
     successes: int = Field(default=2, ge=1)

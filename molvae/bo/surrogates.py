@@ -1,7 +1,7 @@
 """(X, Y) → a fitted BoTorch model."""
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,8 +12,49 @@ if TYPE_CHECKING:  # a recipe holds a surrogate's settings, and reading a recipe
     from botorch.models import SingleTaskGP
     from torch import Tensor
 
+    from molvae.bo.tanimoto import TanimotoModel
 
-class ExactGP(Component):
+Features = Literal["counts", "latent"]
+"""What a surrogate reads: Morgan fingerprints with counts, or latent points."""
+
+
+class TanimotoGP(Component):
+    """A Gaussian process that compares molecules by their fragments: the MinMax kernel on count fingerprints.
+
+    Unit variance and a fixed share of noise, on standardised outcomes. With more than ``most`` observations, half of
+    those kept are the best and half are drawn from the rest, so that a round's cost stays what it is.
+
+    Attributes:
+        noise: variance, as a share of the outcome's own.
+        most: observations that the model is fitted to.
+    """
+
+    kind: Literal["tanimoto"] = "tanimoto"
+    noise: float = Field(default=0.01, gt=0)
+    most: int = Field(default=2000, ge=2)
+
+    features: ClassVar[Features] = "counts"
+
+    def __call__(self, X: "Tensor", Y: "Tensor", seed: int = 0) -> "TanimotoModel":
+        """The model.
+
+        Args:
+            X: (n, d) counts.
+            Y: (n, m) float64, utilities, best first where there is an order.
+            seed: of the draw.
+        """
+        import torch
+
+        from molvae.bo.tanimoto import TanimotoModel
+
+        if len(X) > self.most:
+            rest = torch.randperm(len(X) - self.most // 2, generator=torch.Generator().manual_seed(seed))
+            kept = torch.cat([torch.arange(self.most // 2), self.most // 2 + rest[: self.most - self.most // 2]])
+            X, Y = X[kept], Y[kept]
+        return TanimotoModel(X, Y, self.noise)
+
+
+class LatentGP(Component):
     """A Gaussian process for each objective, with BoTorch's priors that scale with the dimension.
 
     Kernel: squared exponential with a length scale for each latent dimension, log-normal priors of Hvarfner
@@ -26,8 +67,11 @@ class ExactGP(Component):
         iterations: of the optimiser; hundreds more make the fit ten times slower and no better on new points.
     """
 
+    kind: Literal["latent"] = "latent"
     bound: float = Field(default=3.0, gt=0)
     iterations: int = Field(default=50, ge=1)
+
+    features: ClassVar[Features] = "latent"
 
     def __call__(self, X: "Tensor", Y: "Tensor", seed: int = 0) -> "SingleTaskGP":
         """Fit by maximum a posteriori (L-BFGS-B).
@@ -65,3 +109,6 @@ class ExactGP(Component):
                     "look for objective values of extreme size, or use another surrogate.bound"
                 ) from error
         return model
+
+
+Surrogate = Annotated[TanimotoGP | LatentGP, Field(discriminator="kind")]

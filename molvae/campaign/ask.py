@@ -2,21 +2,25 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from molvae.campaign.progress import given_reference, history, ranked, utilities
-from molvae.campaign.recipe import CampaignRecipe
-from molvae.campaign.search import Candidate, Parent
+from molvae.bo.acquisitions import Candidates, Observations
+from molvae.bo.finite import moments
+from molvae.bo.regions import Region
+from molvae.campaign.progress import Matrix, best_first, given_reference, history, utilities
+from molvae.campaign.recipe import Bayes, CampaignRecipe
+from molvae.campaign.search import Candidate, Found, Score
 from molvae.campaign.space import Space
-from molvae.campaign.state import Proposal, State
+from molvae.campaign.state import Proposal, Record, State
 from molvae.campaign.store import Round
+from molvae.chem.fingerprints import counts
+from molvae.chem.molecule import Molecule
 
 Asked = tuple[tuple[Proposal, ...], Round]
-
-ENOUGH = 4
-"""The search goes on until there are this many candidates for each molecule that is to be proposed."""
 
 
 def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
@@ -41,45 +45,93 @@ def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
         state: with no pending proposals and at least one observation.
     """
     began = time.monotonic()
-    number = state.round + 1
-    rng = _draws(recipe, number)
-    search_seed, fit_seed, sobol_seed = rng.integers(2**31, size=3).tolist()
     region = recipe.region(history(state, recipe))
-    parents = [Parent(r.proposal.smiles, r.proposal.z) for r in ranked(state, recipe, rng)]
     q = min(recipe.q, recipe.budget.evaluations - len(state.records))
-    found = recipe.search(space, region, parents, state.known, ENOUGH * q, search_seed)
-    chosen = _choose(recipe, state, found.candidates, q, (fit_seed, sobol_seed)) if found.candidates else ()
-    counts = found.decoded, found.valid, len(found.candidates)
-    made = Round(number, region.length, region.restarts, *counts, time.monotonic() - began)
-    return chosen, made
+    rng = _draws(recipe, state.round + 1)
+    if isinstance(recipe.method, Bayes):
+        found, chosen = _optimised(recipe, space, state, region, q, rng)
+    else:
+        found = recipe.method(space, state, utilities(state, recipe), q, int(rng.integers(2**31)))
+        chosen = _proposals(space, state, found.candidates)
+    numbers = found.decoded, found.valid, len(found.candidates)
+    return chosen, Round(state.round + 1, region.length, region.restarts, *numbers, time.monotonic() - began)
 
 
-def _choose(
-    recipe: CampaignRecipe, state: State, candidates: Sequence[Candidate], q: int, seeds: tuple[int, int]
+def _optimised(
+    recipe: CampaignRecipe, space: Space, state: State, region: Region, q: int, rng: np.random.Generator
+) -> tuple[Found, tuple[Proposal, ...]]:
+    """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
+    fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
+    Y = utilities(state, recipe)
+    order = best_first(Y, rng)
+    records = [state.observed[k] for k in order]
+    belief = _Belief(recipe, space, records, Y[order], fit_seed)
+
+    def judge(generation: int) -> Score:
+        taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
+        return lambda molecules: taste(*belief(molecules)).numpy()
+
+    parents = {record.proposal.smiles: record.proposal.z for record in records[: recipe.search.parents]}
+    found = recipe.search(space, region, parents, state.known, judge, search_seed)
+    if not found.candidates:
+        return found, ()
+    molecules = [candidate.molecule for candidate in found.candidates]
+    mean, sd = belief(molecules)
+    candidates = Candidates(belief.features(molecules), mean, sd)
+    choice = recipe.acquisition(belief.model, belief.seen, candidates, q, choice_seed)
+    rows = list(choice.rows)
+    predictions = zip(mean[rows].tolist(), sd[rows].tolist(), choice.values, strict=True)
+    return found, _proposals(space, state, [found.candidates[row] for row in rows], list(predictions))
+
+
+def _proposals(
+    space: Space,
+    state: State,
+    candidates: Sequence[Candidate],
+    predictions: Sequence[tuple[list[float], list[float], float]] = (),
 ) -> tuple[Proposal, ...]:
-    X = torch.tensor(np.stack([record.proposal.z for record in state.observed]), dtype=torch.float64)
-    Y = torch.from_numpy(utilities(state, recipe))
-    Z = torch.tensor(np.stack([candidate.z for candidate in candidates]), dtype=torch.float64)
-    given = given_reference(recipe)
-    reference = None if given is None else torch.from_numpy(given)
-    model = recipe.surrogate(X, Y, seeds[0])
-    choice = recipe.acquisition(model, Y, Z, q, reference, seeds[1])
-    first = len(state.records) + 1
-    rows = zip(choice.indices, choice.mean, choice.sd, choice.acquisition, strict=True)
-    return tuple(
-        Proposal(
-            call=first + k,
-            round=state.round + 1,
-            smiles=candidates[index].smiles,
-            z=candidates[index].z,
-            parent=candidates[index].parent,
-            move=candidates[index].move,
-            mean=mean,
-            sd=sd,
-            acquisition=value,
-        )
-        for k, (index, mean, sd, value) in enumerate(rows)
+    """The next calls; ``predictions`` are mean and sd of each utility, and the acquisition value."""
+    z = space.encode([candidate.molecule.smiles for candidate in candidates]) if candidates else ()
+    plain = tuple(
+        Proposal(len(state.records) + 1 + k, state.round + 1, one.molecule.smiles, row, one.parent, one.move)
+        for k, (one, row) in enumerate(zip(candidates, z, strict=True))
     )
+    if not predictions:
+        return plain
+    return tuple(
+        replace(proposal, mean=tuple(mean), sd=tuple(sd), acquisition=value)
+        for proposal, (mean, sd, value) in zip(plain, predictions, strict=True)
+    )
+
+
+class _Belief:
+    """What the surrogate believes of molecules, each asked once."""
+
+    def __init__(self, recipe: CampaignRecipe, space: Space, records: Sequence[Record], Y: Matrix, seed: int) -> None:
+        self._space, self._kind = space, recipe.surrogate.features
+        if self._kind == "counts":
+            X = self.features([Molecule.known(record.proposal.smiles) for record in records])
+        else:
+            X = torch.tensor(np.stack([record.proposal.z for record in records]), dtype=torch.float64)
+        given = given_reference(recipe)
+        self.seen = Observations(X, torch.from_numpy(Y), None if given is None else torch.from_numpy(given))
+        self.model = recipe.surrogate(X, self.seen.Y, seed)
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def features(self, molecules: Sequence[Molecule]) -> Tensor:
+        """(n, d)."""
+        if self._kind == "counts":
+            return torch.from_numpy(counts(molecules))
+        return torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules])).double()
+
+    def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each utility, (n, objectives) each."""
+        fresh = list({one.smiles: one for one in molecules if one.smiles not in self._moments}.values())
+        if fresh:
+            found = moments(self.model, self.features(fresh))
+            self._moments.update(zip((one.smiles for one in fresh), zip(*found, strict=True), strict=True))
+        mean, sd = zip(*(self._moments[one.smiles] for one in molecules), strict=True)
+        return torch.stack(mean), torch.stack(sd)
 
 
 def _draws(recipe: CampaignRecipe, number: int) -> np.random.Generator:

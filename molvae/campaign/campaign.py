@@ -5,11 +5,12 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molvae.campaign.diagnostics import diagnose
 from molvae.campaign.progress import best, ranked, reason_to_stop
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.space import LatentSpace, Space
@@ -157,19 +158,21 @@ class Campaign:
             if self._next(store):
                 with self.recipe.executor(self.recipe.objectives) as evaluate:
                     while pending := self._next(store):
-                        made = store.rounds()[-1]
+                        state, made = store.state(), store.rounds()[-1]
                         for call, outcome in evaluate(pending):
                             store.conclude(call, outcome)
                             if progress is not None:
-                                progress(self._event(store.state(), made))
+                                state = state.concluded(call, outcome)
+                                progress(self._event(state, made))
             return store.state()
 
     def status(self) -> dict[str, Any]:
-        """Where the campaign stands, as plain values."""
+        """Where the campaign stands, as plain values; `molvae.campaign.diagnostics` says what the diagnosis means."""
         store = Store.read(self.out)
         state, facts = store.state(), store.facts()
         labels = [objective.label for objective in self.recipe.objectives]
         measure = best(state, self.recipe)
+        diagnosis = asdict(diagnose(state, store.rounds(), self.recipe))
         return {
             "folder": str(self.out),
             "model": self.recipe.model,
@@ -187,6 +190,8 @@ class Campaign:
             ],
             "stopped": facts.get("stopped"),
             "model_fingerprint": facts.get("model"),
+            "warnings": list(diagnosis.pop("warnings")),
+            "diagnosis": diagnosis,
         }
 
     def table(self) -> "pd.DataFrame":

@@ -13,11 +13,9 @@ Matrix = npt.NDArray[np.float64]
 
 def utilities(state: State, recipe: CampaignRecipe) -> Matrix:
     """Utilities of the observed molecules, (n, objectives) float64, in the order of ``state.observed``."""
-    rows = [
-        [objective.utility(value) for objective, value in zip(recipe.objectives, values, strict=True)]
-        for values in state.values.tolist()
-    ]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(recipe.objectives))
+    if not state.observed:
+        return np.zeros((0, len(recipe.objectives)))
+    return np.stack([o.utility(column) for o, column in zip(recipe.objectives, state.values.T, strict=True)], axis=1)
 
 
 def given_reference(recipe: CampaignRecipe) -> Matrix | None:
@@ -38,7 +36,9 @@ def history(state: State, recipe: CampaignRecipe) -> list[float]:
         return []
     Y, reference = utilities(state, recipe), _reference(state, recipe)
     if Y.shape[1] == 1:
-        return [float(Y[rounds <= r].max()) for r in range(state.round + 1)]
+        highest = np.full(state.round + 1, -np.inf)
+        np.maximum.at(highest, rounds, Y[:, 0])
+        return list(map(float, np.maximum.accumulate(highest)))
     return [hypervolume(Y[rounds <= r], reference) for r in range(state.round + 1)]
 
 
@@ -54,10 +54,14 @@ def best(state: State, recipe: CampaignRecipe) -> tuple[str, float] | None:
 
 def ranked(state: State, recipe: CampaignRecipe, rng: np.random.Generator | None = None) -> list[Record]:
     """Observed records, best first, as tables rank them; with ``rng``, in chance order within a Pareto front."""
-    Y = utilities(state, recipe)
+    return [state.observed[k] for k in best_first(utilities(state, recipe), rng)]
+
+
+def best_first(Y: Matrix, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
+    """Rows of utilities (n, objectives), ordered as `ranked` orders records."""
     front, rank = ranking(Y)
     ties = rank if rng is None or Y.shape[1] == 1 else rng.permutation(len(Y))
-    return [state.observed[k] for k in np.lexsort((ties, front))]
+    return np.lexsort((ties, front))
 
 
 def reason_to_stop(state: State, recipe: CampaignRecipe) -> str | None:

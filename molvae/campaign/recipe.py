@@ -1,12 +1,15 @@
 """What a campaign is asked to do: a frozen recipe, read from TOML by `molvae.config.read_recipe`."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field, model_validator
 
-from molvae.bo.acquisitions import Acquisition
+from molvae.bo.acquisitions import UCB, Acquisition
 from molvae.bo.regions import TrustRegion
-from molvae.bo.surrogates import ExactGP
+from molvae.bo.surrogates import Surrogate, TanimotoGP
+from molvae.campaign.baselines import Baseline, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
-from molvae.campaign.search import LatentSearch
+from molvae.campaign.search import Search
 from molvae.campaign.start import FromPrior, Given, Start
 from molvae.chem.objectives import Objective
 from molvae.config import Component
@@ -26,6 +29,15 @@ class Budget(Component):
     plateau: int | None = Field(default=None, ge=1)
 
 
+class Bayes(Component):
+    """Bayesian optimisation, by the recipe's search, region, surrogate and acquisition."""
+
+    kind: Literal["bayes"] = "bayes"
+
+
+Method = Annotated[Bayes | Baseline, Field(discriminator="kind")]
+
+
 class CampaignRecipe(Component):
     """Everything that a campaign's course depends on.
 
@@ -33,6 +45,7 @@ class CampaignRecipe(Component):
         seed: of every draw; each round's draws depend on it and on the round alone.
         model: name of an installed model, or a model folder.
         objectives: one, or several for a Pareto campaign.
+        method: how molecules are proposed; the others are what Bayesian optimisation is compared with.
         start: the first molecules.
         budget: when to stop.
         q: molecules proposed in one round.
@@ -44,13 +57,14 @@ class CampaignRecipe(Component):
     seed: int = Field(default=0, ge=0)
     model: str = "zinc250k"
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=4)
+    method: Method = Bayes()
     start: Start = FromPrior()
     budget: Budget = Budget()
     q: int = Field(default=10, ge=1)
-    search: LatentSearch = LatentSearch()
+    search: Search = Search()
     region: TrustRegion = TrustRegion()
-    surrogate: ExactGP = ExactGP()
-    acquisition: Acquisition = Acquisition()
+    surrogate: Surrogate = TanimotoGP()
+    acquisition: Acquisition = UCB()
     executor: Executor = Processes()
     reference: str | None = None
 
@@ -62,6 +76,8 @@ class CampaignRecipe(Component):
             raise ValueError(f"two objectives are called {twice[0]!r}; give one of them another name")
         if self.budget.target is not None and len(labels) > 1:
             raise ValueError(f"budget.target is for a single objective, and there are {len(labels)}")
+        if isinstance(self.method, LatentCMAES) and len(labels) > 1:
+            raise ValueError(f"method.kind cmaes is for a single objective, and there are {len(labels)}")
         reference = self.acquisition.reference
         if reference != "inferred" and len(reference) != len(labels):
             raise ValueError(f"acquisition.reference has {len(reference)} values for {len(labels)} objectives")

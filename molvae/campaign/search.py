@@ -1,109 +1,136 @@
-"""Latent moves around good molecules → decoded, valid, unseen candidates."""
+"""Latent moves and graph edits around good molecules → valid, unseen candidates, bred by a judge's word."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from pydantic import Field
+import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from molvae.bo.regions import Region
 from molvae.campaign.space import Points, Space
-from molvae.chem.molecule import parse_or_none
+from molvae.chem.edits import cross, mutate
+from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.config import Component
 
-SMALLEST_NOISE = 0.1
+SMALLEST_NOISE = 0.2
 """Noise is drawn between this share of the region's length and the whole length, log-uniformly."""
 
 
 @dataclass(frozen=True)
-class Parent:
-    """A molecule that moves begin at, and its latent point (latent,)."""
-
-    smiles: str
-    z: Points
-
-
-@dataclass(frozen=True)
 class Candidate:
-    """A valid molecule that was never proposed; ``z`` (latent,) is its own encoding, not what was decoded."""
+    """A valid molecule that was never proposed, the molecule that it came from, and by which move."""
 
-    smiles: str
-    z: Points
-    parent: str
+    molecule: Molecule
+    parent: str | None
     move: str
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search gave, and how many points it decoded, of which how many texts were valid."""
+    """What a search gave, and how many texts it wrote, of which how many were valid."""
 
     candidates: tuple[Candidate, ...]
     decoded: int
     valid: int
 
 
-class LatentSearch(Component):
-    """Noise around the best molecules and interpolation between them, no farther than the region allows.
+Score = Callable[[Sequence[Molecule]], npt.NDArray[np.float64]]
 
-    Noise goes to all dimensions or, for half of the points, to a random subset of them. Parents are drawn
-    with weight 1 / rank. Texts that are invalid are dropped, never relabelled; so are known molecules, and
-    those whose canonical SMILES the model cannot encode.
+
+class Judge(Protocol):
+    """Says which molecules are worth breeding from."""
+
+    def __call__(self, generation: int) -> Score:
+        """Scores of molecules, the more the better, by a taste of this generation's own."""
+
+
+class Search(Component):
+    """Generations of children, each bred from the best by the judge's word.
+
+    A child is a parent's latent point with noise, a point between two parents, a crossing of two molecular graphs, or
+    a mutation of one. Parents are drawn with weight 1 / rank. Texts that are invalid are dropped, never relabelled; so
+    are known molecules, and those whose canonical SMILES the model cannot encode.
 
     Attributes:
-        points: latent points that are decoded in one attempt.
-        parents: the best molecules that moves begin at; doubled with each restart of the region.
-        interpolation: share of the points that lie between two parents.
-        attempts: how often to try until enough are found, each time with a region half as long again.
+        generations: how often children become parents.
+        children: tried in each generation.
+        parents: molecules that children may come from: the best observed to begin with.
+        noise, interpolation, crossing, mutation: how often each move is made, as parts of their sum.
     """
 
-    points: int = Field(default=500, ge=1)
-    parents: int = Field(default=20, ge=1)
-    interpolation: float = Field(default=0.25, ge=0, le=1)
-    attempts: int = Field(default=5, ge=1)
+    generations: int = Field(default=4, ge=1)
+    children: int = Field(default=300, ge=1)
+    parents: int = Field(default=100, ge=1)
+    noise: float = Field(default=0.3, ge=0)
+    interpolation: float = Field(default=0.2, ge=0)
+    crossing: float = Field(default=0.25, ge=0)
+    mutation: float = Field(default=0.25, ge=0)
+
+    @model_validator(mode="after")
+    def _moving(self) -> "Search":
+        if not self.noise + self.interpolation + self.crossing + self.mutation > 0:
+            raise ValueError("one of noise, interpolation, crossing and mutation has to be above 0")
+        return self
 
     def __call__(
-        self, space: Space, region: Region, parents: Sequence[Parent], known: Set[str], enough: int, seed: int
+        self, space: Space, region: Region, parents: Mapping[str, Points], known: Set[str], judge: Judge, seed: int
     ) -> Found:
-        """Candidates, at least ``enough`` of them if the attempts suffice, perhaps none.
+        """All new molecules of all generations, perhaps none.
 
         Args:
-            parents: best first; all that are worth moving from.
+            parents: observed molecules, best first, with their latent points.
             known: SMILES that may not be proposed again.
             seed: the result is a pure function of the arguments.
         """
         rng = np.random.default_rng(seed)
-        parents = parents[: self.parents * 2**region.restarts]
-        found: dict[str, tuple[str, str]] = {}
-        valid = attempt = 0
-        while attempt < self.attempts and len(found) < enough:
-            moves, points = self._moves(parents, region.length * 1.5**attempt, rng)
-            for text, move in zip(space.decode(points), moves, strict=True):
+        observed = {smiles: Molecule.known(smiles) for smiles in list(parents)[: self.parents]}
+        breeders, points = list(observed.values()), dict(parents)
+        found: dict[str, Candidate] = {}
+        written = valid = 0
+        for generation in range(self.generations):
+            missing = [one.smiles for one in breeders if one.smiles not in points]
+            points.update(zip(missing, space.encode(missing), strict=True) if missing else ())
+            children = self._children(space, region.length, breeders, points, rng)
+            written += len(children)
+            for text, parent, move in children:
                 molecule = parse_or_none(text)
                 valid += molecule is not None
-                if molecule is not None and molecule.smiles not in known and space.knows(molecule.smiles):
-                    found.setdefault(molecule.smiles, move)
-            attempt += 1
-        z = space.encode(list(found)) if found else ()
-        candidates = tuple(Candidate(smiles, row, *found[smiles]) for smiles, row in zip(found, z, strict=True))
-        return Found(candidates, attempt * self.points, valid)
+                if molecule is None or molecule.smiles in known or molecule.smiles in found:
+                    continue
+                if space.knows(molecule.smiles):
+                    found[molecule.smiles] = Candidate(molecule, parent, move)
+            pool = [*observed.values(), *(candidate.molecule for candidate in found.values())]
+            best = np.argsort(-judge(generation)(pool), kind="stable")[: self.parents]
+            breeders = [pool[k] for k in best]
+        return Found(tuple(found.values()), written, valid)
 
-    def _moves(
-        self, parents: Sequence[Parent], length: float, rng: np.random.Generator
-    ) -> tuple[list[tuple[str, str]], Points]:
-        """Parent and name of each move, and where it leads, (points, latent)."""
+    def _children(
+        self,
+        space: Space,
+        length: float,
+        parents: Sequence[Molecule],
+        points: Mapping[str, Points],
+        rng: np.random.Generator,
+    ) -> list[tuple[str, str, str]]:
+        """Text, parent and move of each; fewer than tried, since not every edit is possible."""
         weights = 1 / np.arange(1, len(parents) + 1)
-        first, second = rng.choice(len(parents), size=(2, self.points), p=weights / weights.sum())
-        z = np.stack([parent.z for parent in parents])
-        n, latent = self.points, z.shape[1]
-        scale = length * SMALLEST_NOISE ** rng.random((n, 1))
-        some = rng.random((n, latent)) < rng.random((n, 1))
-        everywhere = rng.random((n, 1)) < 0.5
-        noise = scale * rng.standard_normal((n, latent)) * (some | everywhere)
-        between = (rng.random(n) < self.interpolation) & (first != second)
-        step = rng.random((n, 1)) * (z[second] - z[first])
-        reach = np.sqrt(latent) * length  # a step between parents, too, stays in the region
-        step *= np.minimum(1, reach / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12))
-        points = z[first] + np.where(between[:, None], step + SMALLEST_NOISE * noise, noise)
-        names = np.where(between, "interpolation", "noise")
-        moves = [(parents[k].smiles, str(name)) for k, name in zip(first, names, strict=True)]
-        return moves, points.astype(np.float32)
+        first, second = rng.choice(len(parents), size=(2, self.children), p=weights / weights.sum())
+        shares = np.array([self.noise, self.interpolation, self.crossing, self.mutation])
+        move = rng.choice(4, size=self.children, p=shares / shares.sum())
+        latent = np.flatnonzero(move < 2)
+        z = np.stack([points[parent.smiles] for parent in parents])
+        start, toward = z[first[latent]], z[second[latent]]
+        step = rng.random((len(latent), 1)) * (move[latent] == 1)[:, None]
+        scale = length * SMALLEST_NOISE ** rng.random((len(latent), 1))
+        noisy = start + step * (toward - start) + scale * rng.standard_normal(start.shape)
+        texts = space.decode(noisy.astype(np.float32)) if len(latent) else []
+        names = ("noise", "interpolation")
+        made = [(text, parents[first[k]].smiles, names[move[k]]) for k, text in zip(latent, texts, strict=True)]
+        for k in np.flatnonzero(move >= 2):
+            one, other = parents[first[k]], parents[second[k]]
+            text = cross(one.mol, other.mol, rng) if move[k] == 2 else mutate(one.mol, rng)
+            if text is not None:
+                made.append((text, one.smiles, "crossing" if move[k] == 2 else "mutation"))
+        return made

@@ -37,7 +37,7 @@ class Space(Protocol):
         """Posterior means, (n, latent)."""
 
     def decode(self, z: Points) -> list[str]:
-        """The text for each point, without chance (greedy); nearly always valid, but not promised to be."""
+        """The text for each point, without chance (greedy); not all of them are valid."""
 
     def sample(self, n: int, seed: int) -> list[str]:
         """Texts, likewise, for ``n`` points drawn from the model's prior."""
@@ -80,10 +80,10 @@ class LatentSpace:
         return np.asarray(self.model.encode_texts(smiles).mean.numpy(), dtype=np.float32)
 
     def decode(self, z: Points) -> list[str]:
-        """Greedy decoding with the grammar."""
+        """What the decoder alone writes: mending the rest would take longer than decoding as many more points."""
         import torch
 
-        return self.model.decode(torch.from_numpy(z))
+        return self.model.decode(torch.from_numpy(z), grammar=False)
 
     def sample(self, n: int, seed: int) -> list[str]:
         """Greedy decoding, with the grammar, of points drawn from the model's prior."""

@@ -70,6 +70,11 @@ class State:
 
     records: tuple[Record, ...] = ()
 
+    def concluded(self, call: int, outcome: Outcome) -> "State":
+        """The state once a pending proposal has an outcome, without reading all the others again."""
+        k = call - 1
+        return State((*self.records[:k], Record(self.records[k].proposal, outcome), *self.records[k + 1 :]))
+
     @cached_property
     def pending(self) -> tuple[Proposal, ...]:
         """Proposals without an outcome, ordered by call."""

@@ -63,6 +63,11 @@ class Molecule:
             raise _explain(text)
         return _make(*found)
 
+    @classmethod
+    def known(cls, smiles: str) -> "Molecule":
+        """The molecule of a SMILES that `parse` once gave; it is taken on trust, and read when it is first needed."""
+        return _make(smiles)
+
     @cached_property
     def mol(self) -> Any:
         """The RDKit molecule, atoms in the order of `smiles`. Shared: do not change it, copy it."""

@@ -19,9 +19,10 @@ The single scorers are in `molvae.chem.scorers`. In a recipe::
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, ClassVar, Final, Literal, Self, get_args
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar, get_args
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from molvae.chem.guacamol import GuacaMol
@@ -42,6 +43,8 @@ from molvae.chem.scorers import (
 )
 from molvae.config import Component, nearest, parse_recipe
 from molvae.errors import ObjectiveError, UsageError
+
+Value = TypeVar("Value", float, npt.NDArray[np.float64])
 
 
 class WeightedSum(BaseScorer):
@@ -247,13 +250,14 @@ class Objective(Component):
         """
         return value_of(self.score, molecule)
 
-    def utility(self, value: float) -> float:
-        """How good a raw value is; bigger is better.
+    def utility(self, value: Value) -> Value:
+        """How good a raw value is, or each of an array; bigger is better.
 
         value, −value, or −max(0, |value − target| − tolerance), by the direction.
         """
         if self.direction == "target" and self.target is not None:
-            return -max(0.0, abs(value - self.target) - self.tolerance)
+            away: Value = abs(value - self.target) - self.tolerance
+            return -(away * (away > 0))
         return -value if self.direction == "minimize" else value
 
 

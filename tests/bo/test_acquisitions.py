@@ -1,75 +1,275 @@
+import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from botorch.acquisition import LogExpectedImprovement
+from botorch.utils.multi_objective.hypervolume import infer_reference_point
 
-from molvae.bo.acquisitions import Acquisition
-from molvae.bo.surrogates import ExactGP
+from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Observations, Taste
+from molvae.bo.finite import Finite, moments
+from molvae.bo.surrogates import LatentGP, TanimotoGP
+from molvae.config import parse_recipe
+from molvae.errors import RecipeError
+
+ALWAYS_0 = (1e-12, 1e-12)
+ALWAYS_1 = (1.0, 1.0)
+ALWAYS_1000 = (1e3, 1e3)
+STANDARD = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+
+
+def column(*values):
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+def normal(mean, covariance):
+    """A model whose points go by their numbers, and all of them as candidates."""
+    model = Finite(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
+    return model, Candidates(model.rows, model.mean, model.sd)
+
+
+def independent(mean, sd):
+    """One outcome."""
+    return normal([[value] for value in mean], [np.diag(np.square(sd)).tolist()])
+
+
+def choices(model, X):
+    return Candidates(X, *moments(model, X))
 
 
 @pytest.fixture(scope="module")
 def line():
     """f(x) = −x², seen at seven points of a line."""
-    X = torch.tensor([-3.0, -2.0, -1.5, 1.5, 2.0, 2.5, 3.0], dtype=torch.float64).unsqueeze(1)
-    return X, -(X**2)
+    X = column(-3.0, -2.0, -1.5, 1.5, 2.0, 2.5, 3.0)
+    return LatentGP()(X, -(X**2)), Observations(X, -(X**2))
 
 
 @pytest.fixture(scope="module")
 def compromise():
     """Two objectives that pull x to −1 and to 1."""
-    X = torch.tensor([-3.0, -2.0, 0.0, 2.0, 3.0], dtype=torch.float64).unsqueeze(1)
-    return X, torch.cat([-((X + 1) ** 2), -((X - 1) ** 2)], dim=1)
+    X = column(-3.0, -2.0, 0.0, 2.0, 3.0)
+    Y = torch.cat([-((X + 1) ** 2), -((X - 1) ** 2)], dim=1)
+    return LatentGP()(X, Y), Observations(X, Y)
 
 
-def test_single_choice_is_the_argmax_of_log_expected_improvement(line):
-    X, Y = line
-    model = ExactGP()(X, Y)
-    candidates = torch.linspace(-2.9, 2.9, 30, dtype=torch.float64).unsqueeze(1)
-    with torch.no_grad():
-        scores = LogExpectedImprovement(model, Y.max())(candidates.unsqueeze(1))
-    choice = Acquisition(samples=512)(model, Y, candidates, q=1)
-    assert abs(choice.indices[0] - int(scores.argmax())) <= 1
-    assert choice.acquisition[0] == pytest.approx(scores.max().item(), abs=0.05)
-    assert abs(candidates[choice.indices[0]].item()) < 0.5
+@pytest.fixture(scope="module")
+def fragments():
+    """A hundred candidates of a Gaussian process on counts, with one objective or two."""
+    rng = np.random.default_rng(0)
+    X, C = (torch.from_numpy(rng.integers(0, 4, (n, 8)).astype(np.uint8)) for n in (15, 100))
+    Y = torch.stack([X[:, 0] - X[:, 1], X[:, 2] * X[:, 3]], dim=1).double()
+
+    def make(m):
+        model = TanimotoGP()(X, Y[:, :m])
+        return model, Observations(X, Y[:, :m]), choices(model, C)
+
+    return make
 
 
-def test_a_batch_has_different_rows_and_the_models_own_predictions(line):
-    X, Y = line
-    model = ExactGP()(X, Y)
-    candidates = torch.linspace(-2, 2, 25, dtype=torch.float64).unsqueeze(1)
-    choice = Acquisition(screen=10)(model, Y, candidates, q=4, seed=5)
-    assert len(set(choice.indices)) == 4
-    posterior = model.posterior(candidates[list(choice.indices)])
-    assert [row[0] for row in choice.mean] == pytest.approx(posterior.mean.flatten().tolist())
-    assert [row[0] for row in choice.sd] == pytest.approx(posterior.variance.sqrt().flatten().tolist())
-    assert choice == Acquisition(screen=10)(model, Y, candidates, q=4, seed=5)
+class TestTaste:
+    def test_by_hand(self):
+        two = {"low": torch.zeros(2), "spread": torch.tensor([1.0, 2.0]), "shares": torch.tensor([0.6, 0.8])}
+        mean, sd = torch.tensor([[3.0, 8.0], [3.0, 4.0], [-3.0, 8.0]]), torch.tensor([[0.0, 1.0], [0.3, 2.0], [0, 0]])
+        assert Taste(0.0, **two)(mean, sd).tolist() == pytest.approx([5.0, 2.5, -5.0])
+        assert Taste(2.0, **two)(mean, sd).tolist() == pytest.approx([5.0, 5.0, -5.0])
+
+    def test_of_one_objective_the_order_is_that_of_the_upper_confidence_bound(self):
+        mean, sd = torch.randn(2, 30, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        seen = Observations(column(0.0, 1.0, 2.0), column(5.0, 9.0, -40.0))
+        for seed in range(5):
+            taste = UCB().taste(seen, np.random.default_rng(seed))
+            expected = (mean + taste.weight * sd.abs())[:, 0].argsort()
+            assert taste(mean, sd.abs()).argsort().tolist() == expected.tolist()
+
+    def test_weights_are_drawn_log_uniformly(self):
+        seen, rng = Observations(column(0.0, 1.0), column(0.0, 1.0)), np.random.default_rng(0)
+        weights = np.log10([UCB(weights=(0.1, 10.0)).taste(seen, rng).weight for _ in range(2000)])
+        assert weights.min() > -1
+        assert weights.max() < 1
+        assert np.histogram(weights, 4, (-1, 1))[0] / 2000 == pytest.approx([0.25] * 4, abs=0.04)
+
+    def test_objectives_are_measured_from_the_reference_in_their_spread(self):
+        Y = torch.tensor([[1.0, 30.0], [2.0, 20.0], [0.0, 0.0]], dtype=torch.float64)
+        taste = UCB().taste(Observations(Y, Y), np.random.default_rng(0))
+        assert taste.low.tolist() == infer_reference_point(Y[:2]).tolist()
+        assert taste.spread.tolist() == Y.std(0).tolist()
+        point = torch.tensor([7.0, 8.0], dtype=torch.float64)
+        assert UCB().taste(Observations(Y, Y, point), np.random.default_rng(0)).low is point
+        one = UCB().taste(Observations(Y, Y[:, :1]), np.random.default_rng(0))
+        assert (one.low.tolist(), one.shares.tolist()) == ([0.0], [1.0])
+
+    @pytest.mark.parametrize("Y", [column(3.0), column(3.0, 3.0), column(*[0.1] * 7)])
+    def test_equal_outcomes_have_a_spread_of_1(self, Y):
+        assert UCB().taste(Observations(Y, Y), np.random.default_rng(0)).spread.tolist() == [1.0]
+
+    @pytest.mark.parametrize("m", [2, 3])
+    def test_over_many_draws_the_mth_power_is_the_hypervolume(self, m):
+        """Of points above the reference: the theorem that shares are drawn for, times a constant of the sphere."""
+        Y = torch.rand(6, m, dtype=torch.float64, generator=torch.Generator().manual_seed(m)) + 0.3
+        seen, rng = Observations(Y, Y, torch.zeros(m, dtype=torch.float64)), np.random.default_rng(0)
+        tastes = [UCB(weights=ALWAYS_0).taste(seen, rng) for _ in range(5_000)]
+        assert all(taste.shares.norm().item() == pytest.approx(1) for taste in tastes[:10])
+        scores = torch.stack([taste(Y, Y) for taste in tastes])
+        constant = math.pi ** (m / 2) / 2**m / math.gamma(m / 2 + 1)
+        volumes = (Y / tastes[0].spread).prod(1)
+        assert ((scores**m).mean(0) * constant).tolist() == pytest.approx(volumes.tolist(), rel=0.06)
 
 
-def test_fewer_candidates_than_q_are_all_taken_and_twins_once_each(line):
-    X, Y = line
-    candidates = torch.tensor([[0.5], [0.5], [1.0]], dtype=torch.float64)
-    choice = Acquisition()(ExactGP()(X, Y), Y, candidates, q=10)
-    assert sorted(choice.indices) == [0, 1, 2]
+class TestUCB:
+    seen = Observations(STANDARD, STANDARD)
+
+    def test_without_exploration_the_highest_mean_comes_first(self):
+        model, candidates = independent([1.0, 3.0, 2.0, -1.0], [9.0, 0.1, 5.0, 20.0])
+        assert UCB(weights=ALWAYS_0)(model, self.seen, candidates, 3).rows == (1, 2, 0)
+
+    def test_with_much_of_it_the_most_doubtful_does(self):
+        model, candidates = independent([1.0, 3.0, 2.0, -1.0], [9.0, 0.1, 5.0, 20.0])
+        assert UCB(weights=ALWAYS_1000)(model, self.seen, candidates, 3).rows == (3, 0, 2)
+
+    def test_values_by_hand(self):
+        """Upper confidence bounds above the least that was seen (−1), in units of the spread (√2)."""
+        model, candidates = independent([1.0, 3.0, 2.0], [4.0, 1.0, 2.5])
+        choice = UCB(weights=ALWAYS_1)(model, self.seen, candidates, 3)
+        assert choice.rows == (0, 2, 1)
+        assert choice.values == pytest.approx([6 / math.sqrt(2), 5.5 / math.sqrt(2), 5 / math.sqrt(2)])
+
+    def test_a_twin_of_what_was_chosen_has_no_more_doubt(self):
+        twins = [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        model, candidates = normal([[1.0], [1.0], [0.5]], [twins])
+        choice = UCB(weights=ALWAYS_1)(model, self.seen, candidates, 3)
+        assert choice.rows == (0, 2, 1)
+        assert choice.values == pytest.approx([3 / math.sqrt(2), 2.5 / math.sqrt(2), 2 / math.sqrt(2)])
+
+    def test_twins_throughout_are_taken_once_each(self):
+        model, candidates = normal([[1.0]] * 5, [np.ones((5, 5)).tolist()])
+        choice = UCB(weights=ALWAYS_1)(model, self.seen, candidates, 9)
+        assert sorted(choice.rows) == [0, 1, 2, 3, 4]
+        assert choice.values == pytest.approx([3 / math.sqrt(2)] + [math.sqrt(2)] * 4)
+
+    def test_a_batch_of_several_weights_has_sure_gains_and_long_shots(self):
+        """A sure gain of 3 beats a doubt of ±1 by the weights below 3."""
+        sure, doubtful = 40, 40
+        model, candidates = independent([3.0] * sure + [0.0] * doubtful, [0.0] * sure + [1.0] * doubtful)
+        rows = UCB(weights=(0.3, 30.0))(model, self.seen, candidates, 30).rows
+        assert 5 < sum(row < sure for row in rows) < 25
+
+    def test_shares_decide_between_objectives(self):
+        """Two specialists and an all-rounder, between which no draw is sure: each is some batch's first."""
+        mean = [[2.0, 0.1], [0.1, 2.0], [1.0, 1.0], [0.05, 0.05]]
+        model, candidates = normal(mean, [np.zeros((4, 4)).tolist()] * 2)
+        seen = Observations(model.mean, model.mean, torch.zeros(2, dtype=torch.float64))
+        first = [UCB()(model, seen, candidates, 1, seed).rows[0] for seed in range(60)]
+        assert set(first) == {0, 1, 2}
+        assert first.count(2) > max(first.count(0), first.count(1))
+
+    def test_the_reference_decides_which_end_counts(self):
+        mean = [[-1.0, -4.0], [-4.0, -1.0]]
+        model, candidates = normal(mean, [np.zeros((2, 2)).tolist()] * 2)
+        for reference, best in (([-2.0, -5.0], 0), ([-5.0, -2.0], 1)):
+            seen = Observations(model.mean, model.mean, torch.tensor(reference, dtype=torch.float64))
+            assert {UCB()(model, seen, candidates, 1, seed).rows for seed in range(20)} == {(best,)}
+
+    @pytest.mark.parametrize(("m", "scale"), [(1, 2.0**-30), (1, 2.0**30), (2, 2.0**-15), (2, 2.0**30)])
+    def test_whatever_unit_utilities_have_the_choice_is_the_same(self, fragments, m, scale):
+        """Of several, BoTorch's reference point asks for ranges above 1e-7."""
+        model, seen, candidates = fragments(m)
+        expected = UCB()(model, seen, candidates, 6)
+        scaled = Observations(seen.X, scale * seen.Y)
+        other = TanimotoGP()(scaled.X, scaled.Y)
+        found = UCB()(other, scaled, choices(other, candidates.X), 6)
+        assert found.rows == expected.rows
+        assert found.values == pytest.approx(expected.values)
+
+    @pytest.mark.parametrize("weights", [[0, 1], [-1, 1], [3, 2]])
+    def test_weights_that_cannot_be_drawn_are_refused(self, weights):
+        with pytest.raises(RecipeError, match="0 < least ≤ largest"):
+            parse_recipe({"weights": weights}, UCB)
 
 
-@pytest.mark.slow
-def test_several_objectives_seek_the_pareto_set(compromise):
-    X, Y = compromise
-    candidates = torch.tensor([[-2.9], [-1.0], [1.0], [2.9]], dtype=torch.float64)
-    before = torch.random.get_rng_state()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        choice = Acquisition()(ExactGP()(X, Y), Y, candidates, q=2, seed=1)
-    assert set(choice.indices) == {1, 2}
-    assert [len(row) for row in choice.mean] == [2, 2]
-    assert torch.equal(torch.random.get_rng_state(), before)
+class TestLogEI:
+    def test_one_alone_is_the_argmax_of_log_expected_improvement(self, line):
+        model, seen = line
+        X = torch.linspace(-2.9, 2.9, 30, dtype=torch.float64).unsqueeze(1)
+        with torch.no_grad():
+            scores = LogExpectedImprovement(model, seen.Y.max())(X.unsqueeze(1))
+        choice = LogEI(samples=512)(model, seen, choices(model, X), q=1)
+        assert abs(choice.rows[0] - int(scores.argmax())) <= 1
+        assert choice.values[0] == pytest.approx(scores.max().item(), abs=0.05)
+        assert abs(X[choice.rows[0]].item()) < 0.5
+
+    def test_of_independent_ones_it_is_the_best_by_the_formula(self):
+        """EI = sd·(φ(u) + u·Φ(u)), u = (mean − best) / sd; here 0.40, 0.71, 1.08, 0.5."""
+        model, candidates = independent([0.0, -0.3, 1.0, 0.5], [1.0, 2.5, 1.0, 1e-4])
+        seen = Observations(STANDARD, column(0.0, -5.0))
+        choice = LogEI(samples=2048)(model, seen, candidates, 1)
+        assert choice.rows == (2,)
+        assert choice.values[0] == pytest.approx(math.log(1.0833), abs=0.02)
+
+    def test_several_objectives_seek_the_pareto_set(self, compromise):
+        model, seen = compromise
+        candidates = choices(model, column(-2.9, -1.0, 1.0, 2.9))
+        assert set(LogEI()(model, seen, candidates, q=2, seed=1).rows) == {1, 2}
+
+    def test_the_reference_decides_which_end_counts(self, compromise):
+        model, seen = compromise
+        candidates = choices(model, column(-1.0, 1.0))
+        for reference, best in (([-0.5, -5.0], 0), ([-5.0, -0.5], 1)):
+            point = torch.tensor(reference, dtype=torch.float64)
+            assert LogEI()(model, Observations(seen.X, seen.Y, point), candidates, 1).rows == (best,)
+
+    def test_its_taste_is_that_of_the_upper_confidence_bound(self, compromise):
+        found, expected = (kind.taste(compromise[1], np.random.default_rng(3)) for kind in (LogEI(), UCB()))
+        assert found.weight == expected.weight
+        assert found.shares.tolist() == expected.shares.tolist()
 
 
-def test_reference_point_decides_which_end_counts(compromise):
-    X, Y = compromise
-    candidates = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
-    model = ExactGP()(X, Y)
-    for reference, best in (([-0.5, -5.0], 0), ([-5.0, -0.5], 1)):
-        point = torch.tensor(reference, dtype=torch.float64)
-        assert Acquisition()(model, Y, candidates, 1, point).indices == (best,)
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("acquisition", [UCB(), LogEI(samples=16)], ids=["ucb", "logei"])
+class TestEither:
+    """What every acquisition promises."""
+
+    def test_a_batch_has_different_rows_and_finite_values(self, acquisition, m, fragments):
+        model, seen, candidates = fragments(m)
+        choice = acquisition(model, seen, candidates, 7)
+        assert len(choice.rows) == len(choice.values) == len(set(choice.rows)) == 7
+        assert set(choice.rows) <= set(range(100))
+        assert np.isfinite(choice.values).all()
+
+    def test_it_is_pure_and_quiet(self, acquisition, m, fragments):
+        model, seen, candidates = fragments(m)
+        before, mean = torch.random.get_rng_state(), candidates.mean.clone()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = [acquisition(model, seen, candidates, 5, seed) for seed in (1, 1, 2)]
+        assert found[0] == found[1] != found[2]
+        assert torch.equal(torch.random.get_rng_state(), before)
+        assert torch.equal(candidates.mean, mean)
+
+    @pytest.mark.parametrize("n", [1, 3])
+    def test_fewer_candidates_than_q_are_all_taken(self, acquisition, m, n, fragments):
+        model, seen, candidates = fragments(m)
+        few = choices(model, candidates.X[:n])
+        assert sorted(acquisition(model, seen, few, 10).rows) == list(range(n))
+
+    def test_many_more_than_are_screened_may_be_asked_for(self, acquisition, m, fragments):
+        """Though the tastes agree on which are best."""
+        model, seen, candidates = fragments(m)
+        if isinstance(acquisition, UCB):
+            acquisition = UCB(weights=ALWAYS_0)
+        q = 2 * SCREEN + 5
+        assert len(set(acquisition(model, seen, candidates, q).rows)) == q
+
+    def test_candidates_that_look_alike_are_candidates(self, acquisition, m, fragments):
+        """Stereoisomers have the same counts."""
+        model, seen, candidates = fragments(m)
+        twins = choices(model, candidates.X[:4].repeat(5, 1))
+        choice = acquisition(model, seen, twins, 8)
+        assert len(set(choice.rows)) == 8
+        assert np.isfinite(choice.values).all()
+
+    def test_one_observation_is_enough(self, acquisition, m, fragments):
+        _, seen, candidates = fragments(m)
+        one = Observations(seen.X[:1], seen.Y[:1])
+        model = TanimotoGP()(one.X, one.Y)
+        assert len(set(acquisition(model, one, choices(model, candidates.X), 3).rows)) == 3

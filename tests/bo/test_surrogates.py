@@ -6,7 +6,7 @@ import pytest
 import torch
 from botorch.exceptions import ModelFittingError
 
-from molvae.bo.surrogates import ExactGP
+from molvae.bo.surrogates import LatentGP
 from molvae.errors import CampaignError
 
 
@@ -20,7 +20,7 @@ def observed():
 
 def test_posterior_is_the_textbook_formula(observed):
     X, Y = observed[0], observed[1][:, :1]
-    model = ExactGP()(X, Y)
+    model = LatentGP()(X, Y)
     Z = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(3, 5)
     posterior = model.posterior(Z)
 
@@ -42,16 +42,16 @@ def test_posterior_is_the_textbook_formula(observed):
 
 
 def test_length_scales_have_the_prior_that_grows_with_the_dimension(observed):
-    prior = ExactGP()(*observed).covar_module.lengthscale_prior
+    prior = LatentGP()(*observed).covar_module.lengthscale_prior
     assert prior.loc.item() == pytest.approx(math.sqrt(2) + math.log(5) / 2)
     assert prior.scale.item() == pytest.approx(math.sqrt(3))
 
 
 def test_several_objectives_are_modelled_each_on_its_own(observed):
     X, Y = observed
-    both = ExactGP(iterations=200)(X, Y).posterior(X[:4]).mean
+    both = LatentGP(iterations=200)(X, Y).posterior(X[:4]).mean
     for k in range(2):
-        alone = ExactGP(iterations=200)(X, Y[:, k : k + 1]).posterior(X[:4]).mean
+        alone = LatentGP(iterations=200)(X, Y[:, k : k + 1]).posterior(X[:4]).mean
         assert both[:, k].tolist() == pytest.approx(alone[:, 0].tolist(), rel=1e-2, abs=1e-2)
     assert both.dtype == torch.float64
 
@@ -60,7 +60,7 @@ def test_fit_is_quiet_repeatable_and_leaves_the_global_generator_alone(observed)
     before = torch.random.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        a, b = ExactGP()(*observed), ExactGP()(*observed)
+        a, b = LatentGP()(*observed), LatentGP()(*observed)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(a.posterior(observed[0]).mean, b.posterior(observed[0]).mean)
 
@@ -68,7 +68,7 @@ def test_fit_is_quiet_repeatable_and_leaves_the_global_generator_alone(observed)
 @pytest.mark.parametrize("n", [1, 3])
 def test_few_or_equal_observations_can_be_fitted(n):
     X = torch.arange(n * 2, dtype=torch.float64).reshape(n, 2) / 10
-    mean = ExactGP()(X, torch.full((n, 1), 7.0, dtype=torch.float64)).posterior(X).mean
+    mean = LatentGP()(X, torch.full((n, 1), 7.0, dtype=torch.float64)).posterior(X).mean
     assert mean[:, 0].tolist() == pytest.approx([7.0] * n, abs=1e-6)
 
 
@@ -78,4 +78,4 @@ def test_failed_fit_says_so(observed, monkeypatch):
 
     monkeypatch.setattr("botorch.fit.fit_gpytorch_mll", fail)
     with pytest.raises(CampaignError, match="could not be fitted to 20 observations"):
-        ExactGP()(*observed)
+        LatentGP()(*observed)

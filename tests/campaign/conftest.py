@@ -20,8 +20,13 @@ def space(toy):
 
 
 @pytest.fixture(scope="session")
+def open_space(toy):
+    return toy.OpenSpace()
+
+
+@pytest.fixture(scope="session")
 def recipe():
-    """A small campaign on the toy space; keyword arguments change the recipe's table."""
+    """A small campaign on the toy space, whose pool edits of graphs hardly hit; keyword arguments change its table."""
 
     def make(**changes) -> CampaignRecipe:
         table = {
@@ -30,8 +35,7 @@ def recipe():
             "start": {"kind": "prior", "n": 6},
             "budget": {"evaluations": 14},
             "q": 4,
-            "search": {"points": 80},
-            "acquisition": {"samples": 16},
+            "search": {"generations": 2, "children": 40, "crossing": 0, "mutation": 0},
             "executor": {"kind": "inline"},
         }
         return parse_recipe(table | changes, CampaignRecipe)

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from molvae.bo.acquisitions import UCB
+from molvae.bo.surrogates import TanimotoGP
 from molvae.campaign.executors import Processes
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.start import FromPrior
@@ -20,6 +22,7 @@ def test_the_default_campaign():
     assert (recipe.model, recipe.q, recipe.budget.evaluations) == ("zinc250k", 10, 300)
     assert recipe.start == FromPrior(n=60)
     assert recipe.executor == Processes()
+    assert (recipe.surrogate, recipe.acquisition) == (TanimotoGP(), UCB())
     assert recipe == parse_recipe({"objectives": [{"score": {"kind": "qed_sas"}}]}, CampaignRecipe)
 
 
@@ -30,8 +33,12 @@ def test_the_pareto_campaign():
     assert recipe.budget.evaluations == 200
 
 
-def test_a_recipe_round_trips_through_its_table(recipe):
-    assert parse_recipe(as_table(recipe()), CampaignRecipe) == recipe()
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"surrogate": {"kind": "latent", "bound": 2.0}, "acquisition": {"kind": "logei", "reference": [1.0]}}],
+)
+def test_a_recipe_round_trips_through_its_table(recipe, changes):
+    assert parse_recipe(as_table(recipe(**changes)), CampaignRecipe) == recipe(**changes)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,13 @@ def test_a_recipe_round_trips_through_its_table(recipe):
         ({"start": {"kind": "pryor"}}, "there is no kind 'pryor'; did you mean 'prior'"),
         ({"budget": {"evaluation": 3}}, "unknown key; did you mean 'evaluations'"),
         ({"q": "10"}, "q: .*valid integer"),
+        ({"surrogate": {"kind": "latnt"}}, "there is no kind 'latnt'; did you mean 'latent'"),
+        ({"acquisition": {"samples": 16}}, "acquisition.ucb.samples: unknown key"),
+        ({"acquisition": {"weights": [2.0, 1.0]}}, "acquisition.ucb: weights .* 0 < least ≤ largest"),
+        (
+            {"search": dict.fromkeys(("noise", "interpolation", "crossing", "mutation"), 0)},
+            "search: one of noise, interpolation, crossing and mutation has to be above 0",
+        ),
         ({"executor": {"kind": "processes", "timeout": 0}}, "executor.processes.timeout: .*greater than 0"),
     ],
 )

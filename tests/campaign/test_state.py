@@ -33,3 +33,10 @@ def test_nothing_folds_to_an_empty_state():
 def test_impossible_records_are_refused(proposals, outcomes, match):
     with pytest.raises(CampaignError, match=match):
         fold(proposals, outcomes)
+
+
+def test_an_outcome_more_is_the_fold_with_it():
+    outcomes = {2: Failed("no", 0.1), 1: Observed((4.0, 5.0), 0.2)}
+    before = fold(THREE, {2: outcomes[2]})
+    assert before.concluded(1, outcomes[1]) == fold(THREE, outcomes)
+    assert before.concluded(1, outcomes[1]).used == 2

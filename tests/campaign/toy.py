@@ -43,7 +43,8 @@ class ToySpace:
         self.fingerprint = fingerprint
         self.smiles = pool()
         table = np.array([descriptors(smiles) for smiles in self.smiles])
-        self.points = ((table - table.mean(0)) / table.std(0)).astype(np.float32)
+        self.mean, self.spread = table.mean(0), table.std(0)
+        self.points = ((table - self.mean) / self.spread).astype(np.float32)
         self.rows = {smiles: k for k, smiles in enumerate(self.smiles)}
 
     def knows(self, smiles: str) -> bool:
@@ -59,3 +60,14 @@ class ToySpace:
 
     def sample(self, n: int, seed: int) -> list[str]:
         return self.decode(np.random.default_rng(seed).standard_normal((n, self.latent)).astype(np.float32))
+
+
+class OpenSpace(ToySpace):
+    """It encodes any molecule of common atoms; its decoder still writes those of the pool alone."""
+
+    def knows(self, smiles: str) -> bool:
+        return set(smiles) <= set("CNOFSclnos123456789()[]@H+-=#/\\")
+
+    def encode(self, smiles: Sequence[str]) -> np.ndarray:
+        table = np.array([descriptors(text) for text in smiles]).reshape(len(smiles), self.latent)
+        return ((table - self.mean) / self.spread).astype(np.float32)

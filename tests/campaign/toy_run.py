@@ -2,7 +2,7 @@
 
 import sys
 
-from toy import ToySpace
+from toy import OpenSpace
 
 from molvae.campaign.campaign import Campaign
 from molvae.campaign.recipe import CampaignRecipe
@@ -14,12 +14,11 @@ RECIPE = {
     "start": {"kind": "prior", "n": 8},
     "budget": {"evaluations": 24},
     "q": 4,
-    "search": {"points": 80},
-    "acquisition": {"samples": 16},
+    "search": {"generations": 2, "children": 40},
     "executor": {"kind": "processes", "workers": 2},
 }
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[2])
-    campaign = Campaign.open(parse_recipe(RECIPE, CampaignRecipe), sys.argv[1], space=ToySpace())
+    campaign = Campaign.open(parse_recipe(RECIPE, CampaignRecipe), sys.argv[1], space=OpenSpace())
     campaign.run()

@@ -49,6 +49,20 @@ def test_made_only_by_parse_and_never_changed():
         Molecule.parse("CCO").smiles = "C"  # type: ignore[misc]
 
 
+def test_a_known_one_is_read_when_it_is_first_needed(monkeypatch):
+    parsed = Molecule.parse("OC(=O)c1ccccc1")
+    read, parse = [], Chem.MolFromSmiles
+    monkeypatch.setattr(Chem, "MolFromSmiles", lambda text: read.append(text) or parse(text))
+    known = Molecule.known(parsed.smiles)
+    assert known == parsed
+    assert hash(known) == hash(parsed)
+    assert pickle.loads(pickle.dumps(known)) == parsed
+    assert read == []
+    assert known.mol is known.mol
+    assert read == [parsed.smiles]
+    assert known.inchikey == parsed.inchikey
+
+
 def test_names_and_scaffolds():
     ibuprofen = Molecule.parse("CC(C)Cc1ccc(cc1)C(C)C(=O)O")
     assert ibuprofen.inchikey == "HEFNNWSXXWATRW-UHFFFAOYSA-N"

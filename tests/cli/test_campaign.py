@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -158,3 +159,65 @@ def _read(path) -> pd.DataFrame:
     from molvae.chem.tables import read_table
 
     return read_table(path)
+
+
+class TestDiagnosis:
+    @pytest.fixture
+    def strings(self, tmp_path, campaign):
+        """A finished run of 12 start molecules and 11 strings of carbon that were thought worse; gives its recipe."""
+        from molvae.campaign.campaign import Campaign
+        from molvae.campaign.state import Observed, Proposal
+        from molvae.campaign.store import Round, Store
+
+        recipe = campaign(budget={"evaluations": 23})
+        tails = ("C", "N", "O", "F", "CC", "CN", "CO", "CF", "C#N", "C=O", "OC", "NC")
+        z = np.zeros(2, dtype=np.float32)
+        start = [Proposal(k, 0, f"c1ccccc1{tail}", z) for k, tail in enumerate(tails, 1)]
+        told = {"parent": start[0].smiles, "move": "mutation", "mean": (0.0,), "sd": (3.0,), "acquisition": 1.0}
+        strings = [Proposal(12 + k, 1, "C" * (30 + k), z, **told) for k in range(1, 12)]
+        Campaign.open(recipe, tmp_path / "run")
+        with Store.create(tmp_path / "run") as store:
+            store.propose(start, Round(0, None, None, 12, 12, 12, 0.1))
+            store.propose(strings, Round(1, 1.5, 0, 100, 30, 15, 5.5))
+            for one in [*start, *strings]:
+                store.conclude(one.call, Observed((float(one.call - 12),), 0.0))
+        return recipe
+
+    def test_for_people(self, molvae, strings):
+        result = molvae("status", "run")
+        told = [" ".join(line.split()) for line in result.stdout.splitlines()]
+        assert re.sub(r"y 0\.\d\d", "y 0.##", told.pop()) == (
+            "ten best: Tanimoto similarity 0.## to the nearest start molecule, 1.00 to each other; "
+            "10 far outside the start set's heavy atoms, logP, SAS"
+        )
+        assert told[13:] == [
+            "",
+            "predictions of the last 11 molecules; 68%, 95% and a correlation near 1 are good",
+            "objective within 1 sd within 2 sd rank correlation",
+            "5QED-SAS 27% 55%",
+            "",
+            "moves of the last 11 molecules",
+            "move proposed into the ten best",
+            "mutation 11 11",
+            "",
+            "rounds: 1, of which 0 since the last gain; region of length 1.5, 0 restarts; 0.50 s to choose a molecule",
+            "texts: 70% invalid, 50% of the others not new",
+        ]
+        assert [line.partition(":")[0] for line in result.stderr.splitlines()] == ["warning"] * 4
+
+    def test_warnings_end_an_optimisation_too_unless_it_is_to_be_quiet(self, molvae, strings):
+        result = molvae("optimize", strings, "--out", "run")
+        assert "warning: 10 of the ten best have a string of 8 or more atoms of one element" in result.stderr
+        assert "predictions" not in result.stdout
+        assert molvae("optimize", strings, "--out", "run", "-q").stderr == ""
+
+    def test_for_programs(self, molvae, strings):
+        found = json.loads(molvae("status", "run", "--json").stdout)
+        assert len(found["warnings"]) == 4
+        assert found["diagnosis"]["moves"] == {"mutation": {"proposed": 11, "entered": 11}}
+        assert found["diagnosis"]["calibration"]["5QED-SAS"]["rank_correlation"] is None
+        assert (found["diagnosis"]["invalid"], found["diagnosis"]["best"]["chains"]) == (0.7, 10)
+
+    def test_a_start_set_alone_has_none(self, molvae, campaign):
+        molvae("optimize", campaign(budget={"evaluations": 6}), "--out", "begun", "-q")
+        assert len(molvae("status", "begun").stdout.splitlines()) == 9

@@ -1,0 +1,96 @@
+"""What a model believes about finitely many points at once, as a model of its own."""
+
+from typing import Any
+
+import torch
+from botorch.acquisition.objective import PosteriorTransform
+from botorch.models.model import Model
+from botorch.posteriors import GPyTorchPosterior, Posterior
+from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
+from linear_operator import to_linear_operator
+from torch import Tensor
+
+AT_ONCE = 256
+"""Points whose joint distribution is computed where only their own variances are wanted."""
+
+
+class Finite(Model):  # type: ignore[misc]
+    """The joint normal distribution of a model at points, which go by their row numbers.
+
+    An acquisition function asks for thousands of small batches of the same few points. Here each costs a look-up
+    instead of kernels over all that was observed.
+
+    Args:
+        mean: ``(points, m)``.
+        covariance: of each outcome, ``(m, points, points)``.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
+        super().__init__()
+        self.mean, self.covariance = mean, covariance
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: Model, X: Tensor) -> "Finite":
+        """What ``model`` believes about the rows of ``X`` ``(points, d)``."""
+        normal = model.posterior(X).distribution
+        mean, covariance = normal.mean, normal.covariance_matrix
+        if mean.dim() == 1:
+            return cls(mean[:, None], covariance[None])
+        points, m = mean.shape
+        blocks = covariance.view(points, m, points, m) if normal._interleaved else covariance.view(m, points, m, points)
+        each = [blocks[:, k, :, k] if normal._interleaved else blocks[k, :, k, :] for k in range(m)]
+        return cls(mean, torch.stack(each))
+
+    @property
+    def num_outputs(self) -> int:
+        """Outcomes."""
+        return self.mean.shape[1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Of the model itself: none."""
+        return torch.Size()
+
+    @property
+    def rows(self) -> Tensor:
+        """All points, as inputs: ``(points, 1)``."""
+        return torch.arange(len(self.mean), dtype=self.mean.dtype)[:, None]
+
+    def posterior(
+        self,
+        X: Tensor,
+        output_indices: list[int] | None = None,
+        observation_noise: bool | Tensor = False,
+        posterior_transform: PosteriorTransform | None = None,
+        **_: Any,
+    ) -> Posterior:
+        """At row numbers ``(*batch, q, 1)``; there is no noise."""
+        rows = X[..., 0].long()
+        mean, covariance = self.mean[rows], self.covariance[:, rows[..., :, None], rows[..., None, :]]
+        each = [
+            MultivariateNormal(mean[..., k], to_linear_operator(covariance[k]))
+            for k in (range(self.num_outputs) if output_indices is None else output_indices)
+        ]
+        joint = each[0] if len(each) == 1 else MultitaskMultivariateNormal.from_independent_mvns(each)
+        found = GPyTorchPosterior(joint)
+        return found if posterior_transform is None else posterior_transform(found)
+
+    def conditioned(self, row: int) -> "Finite":
+        """What is believed once the outcomes at a point are known to be what is expected there."""
+        column = self.covariance[:, :, row]
+        own, largest = column[:, row], self.covariance.diagonal(dim1=1, dim2=2).amax(1)
+        shares = torch.where(own > 1e-12 * largest, 1 / own, 0.0)
+        return Finite(self.mean, self.covariance - shares[:, None, None] * column[:, :, None] * column[:, None, :])
+
+    @property
+    def sd(self) -> Tensor:
+        """``(points, m)``."""
+        return self.covariance.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt().T
+
+
+@torch.no_grad()
+def moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation at each row of ``X`` ``(points, d)``, both ``(points, m)`` float64."""
+    parts = [Finite.of(model, part) for part in torch.split(X, AT_ONCE)]
+    return torch.cat([part.mean for part in parts]), torch.cat([part.sd for part in parts])

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition.objective import ScalarizedPosteriorTransform
+from botorch.models import SingleTaskGP
+from botorch.models.transforms import Standardize
+from gpytorch.means import ZeroMean
+
+from molvae.bo.kernels import MinMaxKernel
+from molvae.bo.surrogates import TanimotoGP
+from molvae.bo.tanimoto import TanimotoModel
+
+NOISE = 0.05
+
+
+@pytest.fixture(scope="module")
+def observed():
+    rng = np.random.default_rng(0)
+    X = torch.from_numpy(rng.integers(0, 4, (12, 8)))
+    return X, torch.from_numpy(rng.normal(size=(12, 2)) * [3.0, 0.1] + [-5.0, 100.0])
+
+
+def minmax(A, B):
+    A, B = np.asarray(A, dtype=float), np.asarray(B, dtype=float)
+    return np.minimum(A[:, None], B[None]).sum(-1) / np.maximum(A[:, None], B[None]).sum(-1)
+
+
+def test_posterior_is_the_textbook_formula(observed):
+    X, Y = observed[0], observed[1][:, :1]
+    Z = torch.from_numpy(np.random.default_rng(1).integers(0, 9, (5, 8)))
+    normal = TanimotoModel(X, Y, NOISE).posterior(Z).distribution
+    shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
+    K = minmax(X, X) + NOISE * np.eye(len(X))
+    mean = minmax(Z, X) @ np.linalg.solve(K, (Y.numpy() - shift) / spread)
+    covariance = minmax(Z, Z) - minmax(Z, X) @ np.linalg.solve(K, minmax(X, Z))
+    np.testing.assert_allclose(normal.mean, shift + spread * mean[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(normal.covariance_matrix, spread**2 * covariance, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_it_is_botorchs_gaussian_process_with_this_kernel_and_noise(observed, m, batch):
+    X, Y = observed[0].double(), observed[1][:, :m]
+    theirs = SingleTaskGP(
+        X,
+        Y,
+        train_Yvar=(NOISE * Y.var(0)).expand_as(Y),
+        covar_module=MinMaxKernel(),
+        mean_module=ZeroMean(),
+        outcome_transform=Standardize(m),
+    )
+    ours = TanimotoModel(observed[0], Y, NOISE)
+    Z = torch.randint(0, 6, (*batch, 4, 8), generator=torch.Generator().manual_seed(2))
+    found, expected = ours.posterior(Z), theirs.posterior(Z.double())
+    assert found.mean.shape == found.variance.shape == (*batch, 4, m)
+    assert (found.mean.dtype, ours.num_outputs, ours.batch_shape) == (torch.float64, m, ())
+    torch.testing.assert_close(found.mean, expected.mean.detach(), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(found.variance, expected.variance.detach(), rtol=1e-5, atol=1e-8)
+    for k in range(m):
+        only = ScalarizedPosteriorTransform(torch.eye(m, dtype=torch.float64)[k])
+        one = ours.posterior(Z, posterior_transform=only).distribution
+        other = theirs.posterior(Z.double(), posterior_transform=only).distribution
+        torch.testing.assert_close(one.covariance_matrix, other.covariance_matrix.detach(), rtol=1e-5, atol=1e-8)
+        alone = ours.posterior(Z, output_indices=[k]).distribution
+        torch.testing.assert_close(alone.covariance_matrix, one.covariance_matrix)
+
+
+def test_sums_of_counts_above_255_are_counted(observed):
+    X = torch.full((2, 8), 200, dtype=torch.uint8)
+    X[1] = 100
+    Y = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    small, large = TanimotoModel(X // 100, Y, NOISE), TanimotoModel(X, Y, NOISE)
+    assert small.posterior(X[:1] // 100).mean.item() == pytest.approx(large.posterior(X[:1]).mean.item(), rel=1e-12)
+
+
+def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed):
+    X, Y = observed
+    posterior = TanimotoModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, NOISE).posterior(
+        torch.tensor([[0] * 8 + [1]])
+    )
+    assert posterior.mean[0].tolist() == pytest.approx(Y.mean(0).tolist())
+    assert posterior.variance[0].tolist() == pytest.approx(Y.var(0).tolist())
+
+
+@pytest.mark.parametrize(("n", "value"), [(1, 7.0), (3, 7.0), (7, 0.1)])
+def test_one_observation_or_equal_ones_say_their_value_and_leave_doubt(n, value):
+    """The standard deviation of seven times 0.1 is not zero in floating point."""
+    X = torch.eye(n + 1, dtype=torch.uint8)
+    posterior = TanimotoModel(X[:n], torch.full((n, 1), value, dtype=torch.float64), NOISE).posterior(X)
+    assert posterior.mean[:, 0].tolist() == pytest.approx([value] * (n + 1))
+    assert posterior.variance[-1].item() == pytest.approx(1.0)
+    assert posterior.variance[0].item() == pytest.approx(NOISE / (1 + NOISE))
+
+
+class TestMost:
+    """Twins among the observations tell which of them the model was fitted to: each is its own kind."""
+
+    n = 20
+    X = torch.eye(n, dtype=torch.uint8)
+    Y = -torch.arange(n, dtype=torch.float64)[:, None]
+
+    def kept(self, most, seed=0):
+        """Rows that the model has seen: it knows more of them than of those it has not."""
+        model = TanimotoGP(most=most)(self.X, self.Y, seed)
+        sd = model.posterior(self.X).variance[:, 0]
+        return (sd < sd.max() / 2).nonzero()[:, 0].tolist() if most < self.n else list(range(self.n))
+
+    @pytest.mark.parametrize("most", [2, 7, 8, 19])
+    def test_the_best_half_is_kept_and_others_are_drawn(self, most):
+        kept = self.kept(most)
+        assert len(kept) == most
+        assert kept[: most // 2] == list(range(most // 2))
+
+    def test_the_draw_is_by_seed(self):
+        draws = [self.kept(8, seed) for seed in (1, 1, 2, 3)]
+        assert draws[0] == draws[1]
+        assert len({tuple(draw) for draw in draws}) == 3
+        assert set().union(*(self.kept(8, seed) for seed in range(40))) == set(range(self.n))
+
+    def test_values_stay_with_their_molecules(self):
+        model = TanimotoGP(noise=1e-6, most=8)(self.X, self.Y, 4)
+        kept = self.kept(8, 4)
+        assert model.posterior(self.X[kept]).mean[:, 0].tolist() == pytest.approx(self.Y[kept, 0].tolist(), abs=1e-3)
+
+    def test_as_many_as_the_model_takes_are_all_kept(self):
+        sd = TanimotoGP(most=self.n)(self.X, self.Y, 0).posterior(self.X).variance[:, 0]
+        assert sd.max() == pytest.approx(sd.min().item())
+
+    def test_the_global_generator_is_left_alone(self):
+        before = torch.random.get_rng_state()
+        self.kept(8)
+        assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,157 @@
+"""A round as a pure function of records, recipe and model."""
+
+import numpy as np
+import pytest
+import torch
+
+from molvae.bo.acquisitions import UCB, LogEI
+from molvae.bo.pareto import fronts
+from molvae.bo.surrogates import LatentGP, TanimotoGP
+from molvae.campaign import ask
+from molvae.campaign.ask import next_round, start_set
+from molvae.campaign.progress import utilities
+from molvae.campaign.state import Failed, Observed, fold
+from molvae.chem.fingerprints import counts
+from molvae.chem.molecule import Molecule
+
+LOGP = {"score": {"kind": "logp"}}
+DOWN = {"score": {"kind": "sas"}, "direction": "minimize"}
+EVERY_MOVE = {"generations": 2, "children": 40}
+
+
+def begun(recipe, space):
+    """The start set with its values, the third molecule a failure."""
+    proposals, _ = start_set(recipe, space)
+    outcomes = {
+        p.call: Observed(tuple(o.evaluate(Molecule.parse(p.smiles)) for o in recipe.objectives), 0.0) for p in proposals
+    }
+    return fold(proposals, outcomes | {3: Failed("no assay", 0.0)})
+
+
+def same(a, b):
+    return a[0] == b[0] and [p.z.tolist() for p in a[0]] == [p.z.tolist() for p in b[0]]
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """What surrogates were fitted to, and the models."""
+    calls = []
+    for kind in (TanimotoGP, LatentGP):
+
+        def fit(self, X, Y, seed=0, before=kind.__call__):
+            calls.append((X, Y, before(self, X, Y, seed)))
+            return calls[-1][-1]
+
+        monkeypatch.setattr(kind, "__call__", fit)
+    return calls
+
+
+def test_the_start_set_is_the_recipes(recipe, space):
+    asked = recipe()
+    proposals, made = start_set(asked, space)
+    assert [p.smiles for p in proposals] == asked.start(space, 14, int(ask._draws(asked, 0).integers(2**31)))
+    assert [(p.call, p.round, p.move) for p in proposals] == [(k, 0, "prior") for k in range(1, 7)]
+    assert (made.round, made.length, made.new) == (0, None, 6)
+    assert len(start_set(recipe(start={"kind": "given", "smiles": space.smiles[:3]}), space)[0]) == 3
+
+
+@pytest.mark.parametrize("surrogate", ["tanimoto", "latent"])
+@pytest.mark.parametrize("acquisition", ["ucb", "logei"])
+@pytest.mark.parametrize("objectives", [[LOGP], [DOWN, LOGP]], ids=["one", "two"])
+def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate, acquisition, objectives):
+    monkeypatch.setattr("botorch.acquisition.multi_objective.logei._try_load_fused_kernel", lambda: None)
+    kinds = {"surrogate": {"kind": surrogate}, "acquisition": {"kind": acquisition}}
+    asked = recipe(objectives=objectives, search=EVERY_MOVE, **kinds)
+    state = begun(asked, open_space)
+    proposals, made = next_round(asked, open_space, state)
+    [(X, Y, model)] = fitted
+
+    smiles = [record.proposal.smiles for record in state.observed]
+    expected = (
+        counts([Molecule.parse(text) for text in smiles]) if surrogate == "tanimoto" else open_space.encode(smiles)
+    )
+    pairs = list(zip(expected.tolist(), utilities(state, asked).tolist(), strict=True))
+    assert sorted(zip(X.tolist(), Y.tolist(), strict=True)) == sorted(pairs)
+    assert fronts(Y.numpy()).tolist() == sorted(fronts(Y.numpy()))
+
+    assert [p.call for p in proposals] == [7, 8, 9, 10]
+    assert {p.round for p in proposals} == {made.round} == {1}
+    assert not state.known & {p.smiles for p in proposals}
+    assert len({p.smiles for p in proposals}) == 4
+    assert (made.length, made.restarts) == (asked.region.length, 0)
+    assert made.decoded >= made.valid >= made.new >= 4
+    for p in proposals:
+        assert p.z.tolist() == open_space.encode([p.smiles])[0].tolist()
+        assert p.move in ("noise", "interpolation", "crossing", "mutation")
+        features = counts([Molecule.parse(p.smiles)]) if surrogate == "tanimoto" else p.z[None].astype(float)
+        with torch.no_grad():
+            posterior = model.posterior(torch.from_numpy(features))
+        assert p.mean == pytest.approx(posterior.mean[0].tolist(), rel=1e-6)
+        assert p.sd == pytest.approx(posterior.variance.sqrt()[0].tolist(), rel=1e-4)
+        assert np.isfinite(p.acquisition)
+
+
+def test_it_is_pure_and_leaves_the_global_generators_alone(recipe, open_space):
+    asked = recipe(search=EVERY_MOVE)
+    state = begun(asked, open_space)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist()
+    first, again = (next_round(asked, open_space, state) for _ in range(2))
+    assert same(first, again)
+    other = recipe(search=EVERY_MOVE, seed=1)
+    assert not same(first, next_round(other, open_space, state))
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+def test_no_more_is_asked_for_than_the_budget_has_left(recipe, space):
+    asked = recipe(budget={"evaluations": 8})
+    assert [p.call for p in next_round(asked, space, begun(asked, space))[0]] == [7, 8]
+
+
+def test_where_nothing_new_is_found_nothing_is_proposed(recipe, space):
+    class Closed(type(space)):
+        def decode(self, z):
+            return ["C1CC("] * len(z)
+
+    asked = recipe()
+    proposals, made = next_round(asked, Closed(), begun(asked, space))
+    assert (proposals, made.decoded, made.valid, made.new) == ((), 80, 0, 0)
+
+
+def test_the_model_is_asked_once_for_each_molecule(recipe, open_space, monkeypatch):
+    """However many generations keep it among the best."""
+    asked_for, moments = [], ask.moments
+
+    def count(model, X):
+        asked_for.extend(map(tuple, X.tolist()))
+        return moments(model, X)
+
+    monkeypatch.setattr(ask, "moments", count)
+    asked = recipe(search={"generations": 4, "children": 30}, surrogate={"kind": "latent"})
+    state = begun(asked, open_space)
+    _, made = next_round(asked, open_space, state)
+    assert len(asked_for) == made.new + len(state.observed)
+
+
+@pytest.mark.parametrize("acquisition", [UCB(), LogEI()], ids=["ucb", "logei"])
+def test_generations_are_judged_by_tastes_of_their_own(recipe, open_space, monkeypatch, acquisition):
+    tastes, taste = [], UCB.taste
+
+    def keep(self, seen, rng):
+        tastes.append(taste(self, seen, rng).weight)
+        return taste(self, seen, np.random.default_rng(0))
+
+    monkeypatch.setattr(UCB, "taste", keep)
+    table = acquisition.model_dump(mode="json")
+    asked = recipe(search={"generations": 3, "children": 20}, acquisition=table)
+    next_round(asked, open_space, begun(asked, open_space))
+    assert len(set(tastes[:3])) == 3
+
+
+def test_a_given_reference_is_measured_from_in_utilities(recipe, space, monkeypatch):
+    seen = []
+    taste = UCB.taste
+    monkeypatch.setattr(UCB, "taste", lambda self, given, rng: seen.append(given.reference) or taste(self, given, rng))
+    asked = recipe(objectives=[DOWN, LOGP], acquisition={"reference": [6.0, 0.5]})
+    next_round(asked, space, begun(asked, space))
+    assert {tuple(reference.tolist()) for reference in seen} == {(-6.0, 0.5)}
