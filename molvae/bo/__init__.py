@@ -1,1 +1,1 @@
-"""Vectors and numbers: surrogates, acquisition functions, trust regions. Knows nothing of molecules."""
+"""Vectors and numbers: surrogates, acquisition functions, Pareto fronts. Knows nothing of molecules."""

@@ -59,7 +59,7 @@ class Taste:
     """How much exploration counts, and which of several objectives: the score that a search breeds by.
 
     Each objective's upper confidence bound is measured from the reference in units of its spread; with several the
-    smallest of these over random shares counts, whose expectation over shares orders points as hypervolume does
+    smallest of these over random shares counts; the expectation of its m-th power is the hypervolume up to a constant
     [Golovin and Zhang, "Random hypervolume scalarizations for provable multi-objective black box optimization", 2020].
 
     Attributes:

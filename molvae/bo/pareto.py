@@ -58,7 +58,7 @@ def hypervolume(Y: Matrix, reference: Matrix) -> float:
     if above.shape[1] == 1:
         return float(above.max())
     if above.shape[1] > 2:
-        above = above[~_dominates(above).any(0)]
+        above = above[fronts(above) == 1]
     above = above[np.argsort(-above[:, -1], kind="stable")]
     thickness = above[:, -1] - np.append(above[1:, -1], 0.0)
     if above.shape[1] == 2:
@@ -80,10 +80,3 @@ def reference_below(Y: Matrix) -> npt.NDArray[np.float64]:
     span = Y.max(0) - Y.min(0)
     span = np.where(span > 0, span, np.maximum(np.abs(Y.max(0)), 1.0))
     return np.asarray(Y.min(0) - 0.1 * span, dtype=np.float64)
-
-
-def _dominates(Y: Matrix) -> npt.NDArray[np.bool_]:
-    """(n, n): whether row i is at least as good as row j in everything, and better in something."""
-    rows, columns = Y[:, None], Y[None]
-    over: npt.NDArray[np.bool_] = np.logical_and(np.all(rows >= columns, axis=-1), np.any(rows > columns, axis=-1))
-    return over

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from molvae.bo.acquisitions import Candidates, Observations
 from molvae.bo.finite import moments
-from molvae.bo.regions import Region
-from molvae.campaign.progress import Matrix, best_first, given_reference, history, utilities
+from molvae.campaign.progress import Matrix, best_first, given_reference, utilities
 from molvae.campaign.recipe import Bayes, CampaignRecipe
 from molvae.campaign.search import Candidate, Found, Score
 from molvae.campaign.space import Space
@@ -35,7 +34,7 @@ def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
         for call, (text, row) in enumerate(zip(smiles, z, strict=True), start=1)
     )
     n = len(proposals)
-    return proposals, Round(0, None, None, n, n, n, time.monotonic() - began)
+    return proposals, Round(0, n, n, n, time.monotonic() - began)
 
 
 def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
@@ -45,20 +44,19 @@ def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
         state: with no pending proposals and at least one observation.
     """
     began = time.monotonic()
-    region = recipe.region(history(state, recipe))
     q = min(recipe.q, recipe.budget.evaluations - len(state.records))
     rng = _draws(recipe, state.round + 1)
     if isinstance(recipe.method, Bayes):
-        found, chosen = _optimised(recipe, space, state, region, q, rng)
+        found, chosen = _optimised(recipe, space, state, q, rng)
     else:
         found = recipe.method(space, state, utilities(state, recipe), q, int(rng.integers(2**31)))
         chosen = _proposals(space, state, found.candidates)
     numbers = found.decoded, found.valid, len(found.candidates)
-    return chosen, Round(state.round + 1, region.length, region.restarts, *numbers, time.monotonic() - began)
+    return chosen, Round(state.round + 1, *numbers, time.monotonic() - began)
 
 
 def _optimised(
-    recipe: CampaignRecipe, space: Space, state: State, region: Region, q: int, rng: np.random.Generator
+    recipe: CampaignRecipe, space: Space, state: State, q: int, rng: np.random.Generator
 ) -> tuple[Found, tuple[Proposal, ...]]:
     """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
     fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
@@ -72,7 +70,7 @@ def _optimised(
         return lambda molecules: taste(*belief(molecules)).numpy()
 
     parents = {record.proposal.smiles: record.proposal.z for record in records[: recipe.search.parents]}
-    found = recipe.search(space, region, parents, state.known, judge, search_seed)
+    found = recipe.search(space, parents, state.known, judge, search_seed)
     if not found.candidates:
         return found, ()
     molecules = [candidate.molecule for candidate in found.candidates]

@@ -240,7 +240,7 @@ class Campaign:
             if proposals:
                 store.propose(proposals, made)
                 return proposals
-            reason = f"search exhausted: {made.decoded} decoded points gave no new molecule"
+            reason = f"search exhausted: {made.decoded} texts gave no new molecule"
         store.note(stopped=reason)
         log.info("stopped: %s", reason)
         return ()

@@ -99,17 +99,13 @@ class Diagnosis:
     """Plain numbers; None, or no entry, where there is nothing to say.
 
     Attributes:
-        window: evaluated proposals that ``calibration``, ``acquisition`` and ``moves`` are about: the most recent
+        window: evaluated proposals that ``calibration`` and ``moves`` are about: the most recent
             200 after the start set.
         calibration: of each objective, by label; none without predictions.
-        acquisition: rank correlation of acquisition value and utility within rounds, for one objective. Where each
-            molecule of a batch is chosen by a taste of its own, as by `UCB`, a bold choice has a high value and often
-            turns out badly: a negative number is no fault there.
         moves: by name.
         invalid: share of the texts of the last ten rounds that were no molecule.
         known: share of the valid ones that were proposed before, found twice, or cannot be encoded.
         seconds: that choosing one molecule took, in these rounds.
-        length, restarts: the trust region of the last round.
         rounds: evaluated after the start set.
         without_gain: rounds since the best value rose; with several objectives, since the first front grew.
         best: the ten best; None before the first observation.
@@ -118,13 +114,10 @@ class Diagnosis:
 
     window: int
     calibration: dict[str, Calibration]
-    acquisition: float | None
     moves: dict[str, Move]
     invalid: float | None
     known: float | None
     seconds: float | None
-    length: float | None
-    restarts: int | None
     rounds: int
     without_gain: int
     best: Best | None
@@ -158,13 +151,10 @@ def diagnose(state: State, rounds: Sequence[Round], recipe: CampaignRecipe) -> D
     return Diagnosis(
         window=len(recent),
         calibration=calibration,
-        acquisition=_acquisition(predicted, outcomes),
         moves=_moves(recent, best_then),
         invalid=invalid,
         known=1 - new / valid if valid else None,
         seconds=sum(one.seconds for one in made) / chosen if chosen else None,
-        length=made[-1].length if made else None,
-        restarts=made[-1].restarts if made else None,
         rounds=done,
         without_gain=without_gain,
         best=best,
@@ -191,36 +181,23 @@ def _calibration(predicted: Sequence[Record], outcomes: Matrix, recipe: Campaign
         return {}
     mean = np.array([record.proposal.mean for record in predicted])
     sd = np.array([record.proposal.sd for record in predicted])
-    off, together = np.abs(outcomes - mean), np.zeros(len(predicted))
+    off = np.abs(outcomes - mean)
     return {
         objective.label: Calibration(
             n=len(predicted),
             within_1=float(np.mean(off[:, k] <= sd[:, k])),
             within_2=float(np.mean(off[:, k] <= 2 * sd[:, k])),
-            rank_correlation=_rank_correlation(mean[:, k], outcomes[:, k], together),
+            rank_correlation=_rank_correlation(mean[:, k], outcomes[:, k]),
         )
         for k, objective in enumerate(recipe.objectives)
     }
 
 
-def _acquisition(predicted: Sequence[Record], outcomes: Matrix) -> float | None:
-    if not predicted or outcomes.shape[1] > 1:
-        return None
-    values = np.array([record.proposal.acquisition for record in predicted], dtype=np.float64)
-    return _rank_correlation(values, outcomes[:, 0], np.array([record.proposal.round for record in predicted]))
-
-
-def _rank_correlation(a: Matrix, b: Matrix, groups: npt.NDArray[np.generic]) -> float | None:
-    """Spearman's, of ranks within groups, from their group's mean; None where either is constant.
-
-    By hand, since importing SciPy's takes longer than all else that is done here.
-    """
-    products = np.zeros(3)
-    for group in np.unique(groups):
-        x, y = (_ranks(values[groups == group]) for values in (a, b))
-        products += x @ y, x @ x, y @ y
-    both, first, second = products.tolist()
-    return both / float(np.sqrt(first * second)) if first * second > 0 else None
+def _rank_correlation(a: Matrix, b: Matrix) -> float | None:
+    """Spearman's; None where either is constant. By hand: importing SciPy's takes longer than all else done here."""
+    x, y = _ranks(a), _ranks(b)
+    squares = float((x @ x) * (y @ y))
+    return float(x @ y) / squares**0.5 if squares > 0 else None
 
 
 def _ranks(values: Matrix) -> Matrix:
@@ -291,7 +268,7 @@ def _illegible(invalid: float | None, recipe: CampaignRecipe) -> list[str]:
         return []
     return [
         f"{invalid:.0%} of the texts of the last rounds were no molecules; see `molvae doctor {recipe.model}`, or "
-        "begin another run with a smaller region.length, less search.noise or more search.mutation"
+        "begin another run with a smaller search.length, less search.noise or more search.mutation"
     ]
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from molvae.bo.acquisitions import UCB, Acquisition
-from molvae.bo.regions import TrustRegion
 from molvae.bo.surrogates import Surrogate, TanimotoGP
 from molvae.campaign.baselines import Baseline, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
@@ -30,7 +29,7 @@ class Budget(Component):
 
 
 class Bayes(Component):
-    """Bayesian optimisation, by the recipe's search, region, surrogate and acquisition."""
+    """Bayesian optimisation, by the recipe's search, surrogate and acquisition."""
 
     kind: Literal["bayes"] = "bayes"
 
@@ -49,7 +48,7 @@ class CampaignRecipe(Component):
         start: the first molecules.
         budget: when to stop.
         q: molecules proposed in one round.
-        search, region, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
+        search, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
         executor: where objectives are evaluated.
         reference: a table of molecules that the results are compared with for novelty, or None.
     """
@@ -62,7 +61,6 @@ class CampaignRecipe(Component):
     budget: Budget = Budget()
     q: int = Field(default=10, ge=1)
     search: Search = Search()
-    region: TrustRegion = TrustRegion()
     surrogate: Surrogate = TanimotoGP()
     acquisition: Acquisition = UCB()
     executor: Executor = Processes()

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from molvae.bo.regions import Region
 from molvae.campaign.space import Points, Space
 from molvae.chem.edits import cross, mutate
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.config import Component
 
 SMALLEST_NOISE = 0.2
-"""Noise is drawn between this share of the region's length and the whole length, log-uniformly."""
+"""The noise of a child has between this share of ``length`` and the whole as its standard deviation, log-uniformly."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,14 @@ class Search(Component):
         generations: how often children become parents.
         children: tried in each generation.
         parents: molecules that children may come from: the best observed to begin with.
+        length: largest standard deviation of latent noise, in those of the prior.
         noise, interpolation, crossing, mutation: how often each move is made, as parts of their sum.
     """
 
     generations: int = Field(default=4, ge=1)
     children: int = Field(default=300, ge=1)
     parents: int = Field(default=100, ge=1)
+    length: float = Field(default=1.5, gt=0)
     noise: float = Field(default=0.3, ge=0)
     interpolation: float = Field(default=0.2, ge=0)
     crossing: float = Field(default=0.25, ge=0)
@@ -74,9 +75,7 @@ class Search(Component):
             raise ValueError("one of noise, interpolation, crossing and mutation has to be above 0")
         return self
 
-    def __call__(
-        self, space: Space, region: Region, parents: Mapping[str, Points], known: Set[str], judge: Judge, seed: int
-    ) -> Found:
+    def __call__(self, space: Space, parents: Mapping[str, Points], known: Set[str], judge: Judge, seed: int) -> Found:
         """All new molecules of all generations, perhaps none.
 
         Args:
@@ -92,7 +91,7 @@ class Search(Component):
         for generation in range(self.generations):
             missing = [one.smiles for one in breeders if one.smiles not in points]
             points.update(zip(missing, space.encode(missing), strict=True) if missing else ())
-            children = self._children(space, region.length, breeders, points, rng)
+            children = self._children(space, breeders, points, rng)
             written += len(children)
             for text, parent, move in children:
                 molecule = parse_or_none(text)
@@ -109,7 +108,6 @@ class Search(Component):
     def _children(
         self,
         space: Space,
-        length: float,
         parents: Sequence[Molecule],
         points: Mapping[str, Points],
         rng: np.random.Generator,
@@ -123,7 +121,7 @@ class Search(Component):
         z = np.stack([points[parent.smiles] for parent in parents])
         start, toward = z[first[latent]], z[second[latent]]
         step = rng.random((len(latent), 1)) * (move[latent] == 1)[:, None]
-        scale = length * SMALLEST_NOISE ** rng.random((len(latent), 1))
+        scale = self.length * SMALLEST_NOISE ** rng.random((len(latent), 1))
         noisy = start + step * (toward - start) + scale * rng.standard_normal(start.shape)
         texts = space.decode(noisy.astype(np.float32)) if len(latent) else []
         names = ("noise", "interpolation")

@@ -36,7 +36,7 @@ from molvae.errors import CampaignError
 from molvae.folders import atomic_path
 
 FILE = "campaign.sqlite"
-FORMAT = "1"
+FORMAT = "2"
 
 _tables = MetaData()
 _meta = Table("meta", _tables, Column("key", String, primary_key=True), Column("value", String, nullable=False))
@@ -65,8 +65,6 @@ _rounds = Table(
     "rounds",
     _tables,
     Column("round", Integer, primary_key=True),
-    Column("length", Float),
-    Column("restarts", Integer),
     Column("decoded", Integer, nullable=False),
     Column("valid", Integer, nullable=False),
     Column("new", Integer, nullable=False),
@@ -76,11 +74,9 @@ _rounds = Table(
 
 @dataclass(frozen=True)
 class Round:
-    """How a round was made: the trust region, and how many points were decoded, valid, and new molecules."""
+    """How a round was made: how many texts were written, valid, and new molecules, in how many seconds."""
 
     round: int
-    length: float | None
-    restarts: int | None
     decoded: int
     valid: int
     new: int

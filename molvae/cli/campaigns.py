@@ -103,8 +103,6 @@ def _print_diagnosis(found: dict[str, Any], objectives: int) -> None:
 def _lines(found: dict[str, Any]) -> list[str]:
     best = found["best"]
     search = f"\nrounds: {found['rounds']}, of which {found['without_gain']} since the last gain"
-    if found["length"] is not None:
-        search += f"; region of length {found['length']:.3g}, {found['restarts']} restarts"
     lines = [f"{search}; {_number(found['seconds'])} s to choose a molecule"]
     if found["known"] is not None:
         lines.append(f"texts: {found['invalid']:.0%} invalid, {found['known']:.0%} of the others not new")

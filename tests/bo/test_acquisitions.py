@@ -244,6 +244,9 @@ class TestEither:
             found = [acquisition(model, seen, candidates, 5, seed) for seed in (1, 1, 2)]
         assert found[0] == found[1] != found[2]
         assert torch.equal(torch.random.get_rng_state(), before)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(12345)
+            assert acquisition(model, seen, candidates, 5, 1) == found[0]
         assert torch.equal(candidates.mean, mean)
 
     @pytest.mark.parametrize("n", [1, 3])

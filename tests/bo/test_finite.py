@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from botorch.acquisition import qLogExpectedImprovement
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.objective import ScalarizedPosteriorTransform
+from botorch.posteriors import GPyTorchPosterior
 from botorch.sampling import SobolQMCNormalSampler
+from gpytorch.distributions import MultitaskMultivariateNormal
 
 from molvae.bo import finite
 from molvae.bo.finite import Finite, moments
@@ -52,6 +56,22 @@ def test_at_its_rows_it_believes_what_the_model_believes(model, points, m, rows)
             c = one.posterior(asked, output_indices=[k]).distribution
         torch.testing.assert_close(a.covariance_matrix, b.covariance_matrix, rtol=1e-5, atol=1e-7)
         torch.testing.assert_close(a.covariance_matrix, c.covariance_matrix)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_outcomes_are_told_apart_however_the_distribution_orders_them(interleaved):
+    """Points within outcomes, or outcomes within points."""
+    root = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    each, mean = root @ root.mT, torch.arange(6.0, dtype=torch.float64).reshape(3, 2)
+    joint = torch.block_diag(*each)
+    if interleaved:
+        order = [0, 3, 1, 4, 2, 5]
+        joint = joint[order][:, order]
+    normal = MultitaskMultivariateNormal(mean, joint, interleaved=interleaved)
+    model = SimpleNamespace(posterior=lambda X: GPyTorchPosterior(normal))
+    one = Finite.of(model, torch.zeros(3, 1))
+    torch.testing.assert_close(one.covariance, each)
+    assert one.mean.tolist() == mean.tolist()
 
 
 @pytest.mark.parametrize("m", [1, 2])

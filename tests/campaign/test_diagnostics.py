@@ -44,7 +44,7 @@ def _tuple(values):
 
 
 def made(*numbers):
-    return [Round(0, None, None, 9, 9, 9, 1.0), *(Round(k, 1.5, 2, *each, 3.0) for k, each in enumerate(numbers, 1))]
+    return [Round(0, 9, 9, 9, 1.0), *(Round(k, *each, 3.0) for k, each in enumerate(numbers, 1))]
 
 
 class TestPredictions:
@@ -66,7 +66,6 @@ class TestPredictions:
         found = diagnose(course([(0, 1)], rounds), made((8, 6, 3)), recipe(LOGP, DOWN))
         assert [(label, one.within_2) for label, one in found.calibration.items()] == [("logP", 1.0), ("SAS", 0.0)]
         assert [one.rank_correlation for one in found.calibration.values()] == pytest.approx([1, 1])
-        assert found.acquisition is None
 
     def test_equal_values_share_a_rank_and_constant_ones_say_nothing(self):
         ties = [("noise", mean, 1, value) for mean, value in ((1, 1), (1, 2), (2, 2), (3, 3))]
@@ -74,11 +73,6 @@ class TestPredictions:
         assert found.calibration["logP"].rank_correlation == pytest.approx(5 / 6)  # as scipy.stats.spearmanr
         constant = [("noise", 1, 1, value) for value in range(4)]
         assert diagnose(course([1], constant), made((8, 6, 3)), recipe()).calibration["logP"].rank_correlation is None
-
-    def test_acquisition_values_are_compared_within_a_round(self):
-        first = [("noise", mean, 1, mean) for mean in (1, 2, 3)]
-        second = [("noise", mean, 1, mean - 100) for mean in (11, 12, 13)]
-        assert diagnose(course([1], first, second), made((8, 6, 3)), recipe()).acquisition == pytest.approx(1.0)
 
     def test_only_the_last_200_evaluated_count(self):
         rounds = [[("old", 0, 1, 50)] * 10, *[[("new", 0, 1, 0)] * 10] * 20, [("new", 0, 1, None)] * 10]
@@ -90,7 +84,6 @@ class TestPredictions:
     def test_molecules_that_nothing_was_predicted_of_have_moves_alone(self):
         found = diagnose(course([1, 2], [("random", None, None, 3)]), made((8, 6, 3)), recipe())
         assert found.calibration == {}
-        assert found.acquisition is None
         assert found.moves == {"random": Move(1, 1)}
 
 
@@ -109,12 +102,11 @@ class TestMoves:
 
 
 class TestSearch:
-    def test_texts_time_and_region_of_the_last_ten_rounds(self):
+    def test_texts_and_time_of_the_last_ten_rounds(self):
         rounds = [[("noise", 0, 1, 0)] * 2] * 11
         found = diagnose(course([1], *rounds), made((99, 1, 1), *[(10, 8, 2)] * 10), recipe())
         assert (found.invalid, found.known) == pytest.approx((0.2, 0.75))
         assert found.seconds == pytest.approx(1.5)
-        assert (found.length, found.restarts) == (1.5, 2)
 
     @pytest.mark.parametrize(("values", "ago"), [((1, 1, 1), 3), ((2, 2, 1), 2), ((1, 2, 3), 0), ((2, None, None), 2)])
     def test_rounds_since_the_last_gain(self, values, ago):
@@ -124,7 +116,7 @@ class TestSearch:
 
     def test_a_start_set_alone_says_little(self):
         found = diagnose(course([1, 2, 3]), made(), recipe())
-        assert (found.window, found.moves, found.invalid, found.seconds, found.length) == (0, {}, None, None, None)
+        assert (found.window, found.moves, found.invalid, found.seconds) == (0, {}, None, None)
         assert (found.rounds, found.without_gain, found.warnings) == (0, 0, ())
 
     def test_no_records_say_nothing(self):

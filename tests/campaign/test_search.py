@@ -3,7 +3,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from molvae.bo.regions import Region
 from molvae.campaign.search import Found, Search
 from molvae.chem.molecule import Molecule
 from molvae.config import parse_recipe
@@ -71,8 +70,8 @@ def parents(space):
 
 
 def find(space, start, length=0.8, known=frozenset(), judge=None, seed=1, **settings):
-    search = Search(**{"generations": 2, "children": 100, **settings})
-    return search(space, Region(length), start, known, judge or by(long), seed)
+    search = Search(**{"generations": 2, "children": 100, "length": length, **settings})
+    return search(space, start, known, judge or by(long), seed)
 
 
 def texts(found):
@@ -203,7 +202,7 @@ def test_a_search_without_moves_is_refused():
         parse_recipe(LATENT | EDITS, Search)
 
 
-def test_noise_is_between_a_fifth_of_the_region_and_the_whole(space, parents):
+def test_noise_is_between_a_fifth_of_the_length_and_the_whole(space, parents):
     """Of scale s = 0.2ᵘ · length, u uniform: E s² = length² (1 − 0.2²) / (2 ln 5)."""
     spy, [(smiles, z), *_] = Spy(space), parents.items()
     find(spy, {smiles: z}, 0.5, generations=1, children=4000, interpolation=0.0, **LATENT)

@@ -104,7 +104,7 @@ class TestStatus:
     def test_for_people(self, molvae, run):
         told = molvae("status", run).stdout
         assert told.startswith("run: 14 of 14 molecules evaluated")
-        assert len(told.splitlines()) == 13
+        assert told.splitlines().index("") == 13
 
     def test_for_programs(self, molvae, run):
         found = json.loads(molvae("status", run, "--json").stdout)
@@ -177,8 +177,8 @@ class TestDiagnosis:
         strings = [Proposal(12 + k, 1, "C" * (30 + k), z, **told) for k in range(1, 12)]
         Campaign.open(recipe, tmp_path / "run")
         with Store.create(tmp_path / "run") as store:
-            store.propose(start, Round(0, None, None, 12, 12, 12, 0.1))
-            store.propose(strings, Round(1, 1.5, 0, 100, 30, 15, 5.5))
+            store.propose(start, Round(0, 12, 12, 12, 0.1))
+            store.propose(strings, Round(1, 100, 30, 15, 5.5))
             for one in [*start, *strings]:
                 store.conclude(one.call, Observed((float(one.call - 12),), 0.0))
         return recipe
@@ -200,7 +200,7 @@ class TestDiagnosis:
             "move proposed into the ten best",
             "mutation 11 11",
             "",
-            "rounds: 1, of which 0 since the last gain; region of length 1.5, 0 restarts; 0.50 s to choose a molecule",
+            "rounds: 1, of which 0 since the last gain; 0.50 s to choose a molecule",
             "texts: 70% invalid, 50% of the others not new",
         ]
         assert [line.partition(":")[0] for line in result.stderr.splitlines()] == ["warning"] * 4
