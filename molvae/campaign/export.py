@@ -165,8 +165,10 @@ _FIRST: Final = {
 _ORIGINS: Final = {
     "round": Column("0 for the start set, then 1, 2, ..."),
     "call": Column("place in the campaign's order of evaluations, from 1"),
-    "parent": Column("SMILES of the molecule that the move began at, observed or a candidate of the same round; empty for the start set"),
-    "move": Column("where the molecule came from: the kind of start set, or the kind of latent move"),
+    "parent": Column(
+        "SMILES of the molecule that the move began at, observed or of the same round's search; empty for the start set"
+    ),
+    "move": Column("where the molecule came from: the kind of start set, or the move that made it"),
 }
 _LAST: Final = {
     "acquisition": Column(

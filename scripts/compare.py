@@ -1,0 +1,78 @@
+"""Is Bayesian optimisation worth it? The same recipe and number of evaluations by several methods, over several seeds.
+
+    python scripts/compare.py pipelines/campaign.toml --out runs/compare
+    python scripts/compare.py pipelines/campaign.toml --out runs/plogp \\
+        --set 'objectives=[{score={kind="penalized_logp"}}]'
+    python scripts/compare.py pipelines/pareto.toml --out runs/hv --methods bayes,latent,random,genetic \\
+        --set 'acquisition.reference=[0.3,5.0,5.0]'
+
+Prints the best value and the mean of the best ten, start set included; of several objectives the hypervolume above the
+recipe's reference, and the molecules in the first front. Campaigns are kept and resumed in OUT/METHOD/SEED.
+"""
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import molvae
+
+METHODS = {
+    "bayes": (),
+    "latent": (  # no molecular graphs and no fingerprints: LogEI or qLogNEHVI with a Gaussian process on latent points
+        "surrogate.kind=latent", "acquisition.kind=logei", "search.crossing=0", "search.mutation=0",
+    ),
+    "random": ("method.kind=random",),
+    "genetic": ("method.kind=genetic",),
+    "cmaes": ("method.kind=cmaes",),
+}  # fmt: skip
+
+
+def spent(source: str, overrides: list[str], out: Path, method: str, seed: int) -> dict[str, object]:
+    """One campaign, and what came of it."""
+    changes = [*overrides, *METHODS[method], f"seed={seed}", "executor.kind=inline"]
+    recipe = molvae.read_recipe(source, molvae.CampaignRecipe, changes)
+    run = molvae.Campaign.open(recipe, out / method / str(seed))
+    run.run()
+    (name, value), *_ = run.status()["best"].items()
+    table = run.table()
+    if len(recipe.objectives) > 1:
+        return {"method": method, "seed": seed, name: value, "first front": int((table["front"] == 1).sum())}
+    return {"method": method, "seed": seed, "best": value, "best ten": float(np.mean(table[name][:10]))}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("recipe")
+    options.add_argument("--out", required=True, type=Path)
+    options.add_argument("--methods", default="bayes,random,genetic,cmaes", help=f"of {', '.join(METHODS)}")
+    options.add_argument("--seeds", default=5, type=int)
+    options.add_argument("--processes", default=os.cpu_count(), type=int)
+    options.add_argument("--set", dest="overrides", action="append", default=[], help="KEY=VALUE over the recipe's")
+    chosen = options.parse_args()
+    methods = chosen.methods.split(",")
+    if unknown := sorted({*methods} - {*METHODS}):
+        options.error(f"there is no method {unknown[0]!r}; known are {', '.join(METHODS)}")
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    rows = []
+    with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as pool:
+        jobs = [(method, seed) for seed in range(chosen.seeds) for method in methods]
+        futures = [pool.submit(spent, chosen.recipe, chosen.overrides, chosen.out, *job) for job in jobs]
+        for future in futures:
+            rows.append(future.result())
+            print(rows[-1], flush=True)
+
+    table = pd.DataFrame(rows)
+    print(f"\n{'method':<10}" + "".join(f"{column:>28}" for column in table.columns[2:]) + "   mean (min–max)")
+    for method, group in table.groupby("method", sort=False):
+        parts = [f"{group[c].mean():.3f} ({group[c].min():.3f}–{group[c].max():.3f})" for c in table.columns[2:]]
+        print(f"{method:<10}" + "".join(f"{part:>28}" for part in parts))
+
+
+if __name__ == "__main__":
+    main()
