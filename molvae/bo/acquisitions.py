@@ -39,11 +39,18 @@ class Observations:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may be chosen: features (c, d), and the model's mean and standard deviation for each, (c, m)."""
+    """What may be chosen.
+
+    Attributes:
+        X: features, (c, d).
+        mean, sd: what the model expects, (c, m).
+        shares: of each standard deviation that counts, (c,).
+    """
 
     X: "Tensor"
     mean: "Tensor"
     sd: "Tensor"
+    shares: "Tensor"
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ class UCB(Component):
         rng = np.random.default_rng(seed)
         tastes = [self.taste(seen, rng) for _ in range(min(q, len(candidates.X)))]
         rows = _shortlist(candidates, tastes, q)
-        belief = Finite.of(model, candidates.X[rows])
+        belief = Finite.of(model, candidates.X[rows]).shrunk(candidates.shares[rows])
         chosen: list[int] = []
         values = []
         for taste in tastes:
@@ -165,7 +172,8 @@ class LogEI(Component):
         q = min(q, len(candidates.X))
         rows = _shortlist(candidates, [self.taste(seen, rng) for _ in range(max(q, 10))], q)
         front = seen.X[_front(seen.Y)] if seen.Y.shape[1] > 1 else seen.X[:0]
-        belief = Finite.of(model, torch.cat([candidates.X[rows], front]))
+        shares = torch.cat([candidates.shares[rows], torch.ones(len(front), dtype=candidates.shares.dtype)])
+        belief = Finite.of(model, torch.cat([candidates.X[rows], front])).shrunk(shares)
         with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
             torch.manual_seed(seed)  # pruning the baseline draws from the global generator
             # jitter on a nearly singular covariance is routine; the other one concerns torch's own developers
@@ -196,7 +204,7 @@ def _shortlist(candidates: Candidates, tastes: list[Taste], q: int) -> list[int]
     """Rows of the best by each taste, in ascending order, at least ``q``."""
     rows: set[int] = set()
     for taste in tastes:
-        scores = taste(candidates.mean, candidates.sd)
+        scores = taste(candidates.mean, candidates.sd * candidates.shares[:, None])
         rows.update(scores.argsort(descending=True, stable=True)[: max(q, SCREEN)].tolist())
     return sorted(rows)
 

@@ -76,6 +76,10 @@ class Finite(Model):  # type: ignore[misc]
         found = GPyTorchPosterior(joint)
         return found if posterior_transform is None else posterior_transform(found)
 
+    def shrunk(self, shares: Tensor) -> "Finite":
+        """With each standard deviation multiplied by a share, ``(points,)``; correlations stay."""
+        return Finite(self.mean, self.covariance * shares[:, None] * shares)
+
     def conditioned(self, row: int) -> "Finite":
         """What is believed once the outcomes at a point are known to be what is expected there."""
         column = self.covariance[:, :, row]

@@ -12,12 +12,12 @@ from molvae.bo.acquisitions import Candidates, Observations
 from molvae.bo.finite import moments
 from molvae.campaign.progress import Matrix, best_first, given_reference, utilities
 from molvae.campaign.recipe import Bayes, CampaignRecipe
-from molvae.campaign.search import Candidate, Found, Score
+from molvae.campaign.search import Candidate, Found, Score, Vector
 from molvae.campaign.space import Space
 from molvae.campaign.state import Proposal, Record, State
 from molvae.campaign.store import Round
 from molvae.chem.fingerprints import counts
-from molvae.chem.molecule import Molecule
+from molvae.chem.molecule import Molecule, parse_or_none
 
 Asked = tuple[tuple[Proposal, ...], Round]
 
@@ -67,15 +67,20 @@ def _optimised(
 
     def judge(generation: int) -> Score:
         taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
-        return lambda molecules: taste(*belief(molecules)).numpy()
+
+        def score(molecules: Sequence[Molecule]) -> Vector:
+            mean, sd, shares = belief(molecules)
+            return taste(mean, sd * shares[:, None]).numpy()
+
+        return score
 
     parents = {record.proposal.smiles: record.proposal.z for record in records[: recipe.search.parents]}
     found = recipe.search(space, parents, state.known, judge, search_seed)
     if not found.candidates:
         return found, ()
     molecules = [candidate.molecule for candidate in found.candidates]
-    mean, sd = belief(molecules)
-    candidates = Candidates(belief.features(molecules), mean, sd)
+    mean, sd, shares = belief(molecules)
+    candidates = Candidates(belief.features(molecules), mean, sd, shares)
     choice = recipe.acquisition(belief.model, belief.seen, candidates, q, choice_seed)
     rows = list(choice.rows)
     predictions = zip(mean[rows].tolist(), sd[rows].tolist(), choice.values, strict=True)
@@ -114,7 +119,8 @@ class _Belief:
         given = given_reference(recipe)
         self.seen = Observations(X, torch.from_numpy(Y), None if given is None else torch.from_numpy(given))
         self.model = recipe.surrogate(X, self.seen.Y, seed)
-        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._strangers = recipe.method.strangers if isinstance(recipe.method, Bayes) else 1.0
+        self._known: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
     def features(self, molecules: Sequence[Molecule]) -> Tensor:
         """(n, d)."""
@@ -122,14 +128,26 @@ class _Belief:
             return torch.from_numpy(counts(molecules))
         return torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules])).double()
 
-    def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each utility, (n, objectives) each."""
-        fresh = list({one.smiles: one for one in molecules if one.smiles not in self._moments}.values())
+    def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and sd of each utility, (n, objectives) each, and the share of each sd that counts, (n,)."""
+        fresh = list({one.smiles: one for one in molecules if one.smiles not in self._known}.values())
         if fresh:
-            found = moments(self.model, self.features(fresh))
-            self._moments.update(zip((one.smiles for one in fresh), zip(*found, strict=True), strict=True))
-        mean, sd = zip(*(self._moments[one.smiles] for one in molecules), strict=True)
-        return torch.stack(mean), torch.stack(sd)
+            found = *moments(self.model, self.features(fresh)), self._shares(fresh)
+            self._known.update(zip((one.smiles for one in fresh), zip(*found, strict=True), strict=True))
+        mean, sd, shares = (
+            torch.stack(part) for part in zip(*(self._known[one.smiles] for one in molecules), strict=True)
+        )
+        return mean, sd, shares
+
+    def _shares(self, molecules: Sequence[Molecule]) -> Tensor:
+        """1 for molecules that the model writes back from their latent points, less for strangers, (n,)."""
+        shares = torch.ones(len(molecules), dtype=torch.float64)
+        if self._strangers < 1:
+            texts = self._space.decode(self._space.encode([one.smiles for one in molecules]))
+            for k, (one, text) in enumerate(zip(molecules, texts, strict=True)):
+                if text != one.smiles and parse_or_none(text) != one:
+                    shares[k] = self._strangers
+        return shares
 
 
 def _draws(recipe: CampaignRecipe, number: int) -> np.random.Generator:

@@ -29,9 +29,18 @@ class Budget(Component):
 
 
 class Bayes(Component):
-    """Bayesian optimisation, by the recipe's search, surrogate and acquisition."""
+    """Bayesian optimisation, by the recipe's search, surrogate and acquisition.
+
+    A molecule that the model cannot write back from its latent point is unlike those that it was trained on. What is
+    not known of such a stranger counts for little: it is proposed for what is expected of it, hardly for what it
+    might turn out to be.
+
+    Attributes:
+        strangers: share of their predicted standard deviation that counts; 1 for no difference, which saves time.
+    """
 
     kind: Literal["bayes"] = "bayes"
+    strangers: float = Field(default=0.1, ge=0, le=1)
 
 
 Method = Annotated[Bayes | Baseline, Field(discriminator="kind")]

@@ -35,7 +35,8 @@ class Found:
     valid: int
 
 
-Score = Callable[[Sequence[Molecule]], npt.NDArray[np.float64]]
+Vector = npt.NDArray[np.float64]
+Score = Callable[[Sequence[Molecule]], Vector]
 
 
 class Judge(Protocol):

@@ -26,7 +26,7 @@ def column(*values):
 def normal(mean, covariance):
     """A model whose points go by their numbers, and all of them as candidates."""
     model = Finite(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
-    return model, Candidates(model.rows, model.mean, model.sd)
+    return model, Candidates(model.rows, model.mean, model.sd, torch.ones(len(model.mean), dtype=torch.float64))
 
 
 def independent(mean, sd):
@@ -35,7 +35,7 @@ def independent(mean, sd):
 
 
 def choices(model, X):
-    return Candidates(X, *moments(model, X))
+    return Candidates(X, *moments(model, X), torch.ones(len(X), dtype=torch.float64))
 
 
 @pytest.fixture(scope="module")

@@ -154,3 +154,36 @@ def test_a_given_reference_is_measured_from_in_utilities(recipe, space, monkeypa
     asked = recipe(objectives=[DOWN, LOGP], acquisition={"reference": [6.0, 0.5]})
     next_round(asked, space, begun(asked, space))
     assert {tuple(reference.tolist()) for reference in seen} == {(-6.0, 0.5)}
+
+
+@pytest.mark.parametrize("strangers", [0.0, 0.25, 1.0])
+def test_of_a_stranger_less_of_the_deviation_counts(recipe, toy, strangers):
+    """The toy's decoder knows its pool alone, so whatever an edit makes is a stranger, and the pool never is."""
+    space = toy.OpenSpace()
+    asked = recipe(search=EVERY_MOVE, method={"kind": "bayes", "strangers": strangers})
+    state = begun(asked, space)
+    Y = utilities(state, asked)
+    belief = ask._Belief(asked, space, state.observed, Y, 0)
+    new = [Molecule.parse(text) for text in ("CCCCCCCCBr", "c1ccc2ccccc2c1", space.smiles[-1])]
+    mean, sd, shares = belief(new)
+    assert shares.tolist() == [strangers, strangers, 1.0]
+    assert sd[:2].min() > 0.5  # what is stored is the model's own
+    taste = asked.acquisition.taste(belief.seen, np.random.default_rng(0))
+    proposals, _ = next_round(asked, space, state)
+    assert proposals
+    if strangers == 0.0:
+        assert taste(mean, sd * shares[:, None])[0] == pytest.approx(taste(mean, 0 * sd)[0].item())
+
+
+def test_unknown_strangers_are_hardly_proposed(recipe, toy):
+    space = toy.OpenSpace()
+
+    def share(strangers):
+        asked = recipe(
+            search=EVERY_MOVE, q=8, budget={"evaluations": 50},
+            method={"kind": "bayes", "strangers": strangers}, acquisition={"weights": [5.0, 10.0]},
+        )  # fmt: skip
+        proposals, _ = next_round(asked, space, begun(asked, space))
+        return sum(p.smiles in space.rows for p in proposals) / len(proposals)
+
+    assert share(0.0) > share(1.0)
