@@ -1,7 +1,7 @@
 """How good are campaigns with few evaluations? The PMO benchmark's twenty RDKit tasks, several seeds, several methods.
 
     python scripts/bench_pmo.py run --out runs/pmo
-    python scripts/bench_pmo.py run --out runs/pmo --tasks zaleplon_mpo,qed --method q1 --set q=1
+    python scripts/bench_pmo.py run --out runs/pmo --tasks zaleplon_mpo,qed --method genetic --set method.kind=genetic
     python scripts/bench_pmo.py report --out runs/pmo --json pmo.json --picture pmo.svg
 
 Each task and seed is one campaign of pipelines/pmo.toml in OUT/METHOD/TASK/SEED; a method is a name and what --set
