@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from molvae.bo.acquisitions import UCB, Acquisition
 from molvae.bo.surrogates import Surrogate, TanimotoGP
-from molvae.campaign.baselines import Baseline, LatentCMAES
+from molvae.campaign.baselines import Baseline, GradientAscent, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
 from molvae.campaign.search import Search
 from molvae.campaign.start import FromPrior, Given, Start
@@ -85,6 +85,8 @@ class CampaignRecipe(Component):
             raise ValueError(f"budget.target is for a single objective, and there are {len(labels)}")
         if isinstance(self.method, LatentCMAES) and len(labels) > 1:
             raise ValueError(f"method.kind cmaes is for a single objective, and there are {len(labels)}")
+        if isinstance(self.method, GradientAscent) and not self.method.weights:
+            raise ValueError("method.kind gradient needs method.weights, such as {QED = 5.0, SAS = -1.0}")
         reference = self.acquisition.reference
         if reference != "inferred" and len(reference) != len(labels):
             raise ValueError(f"acquisition.reference has {len(reference)} values for {len(labels)} objectives")

@@ -53,6 +53,8 @@ def test_a_recipe_round_trips_through_its_table(recipe, changes):
         ({"start": {"kind": "pryor"}}, "there is no kind 'pryor'; did you mean 'prior'"),
         ({"budget": {"evaluation": 3}}, "unknown key; did you mean 'evaluations'"),
         ({"q": "10"}, "q: .*valid integer"),
+        ({"method": {"kind": "gradient"}}, "method.kind gradient needs method.weights"),
+        ({"method": {"kind": "bayesian"}}, "there is no kind 'bayesian'; did you mean 'bayes'"),
         ({"surrogate": {"kind": "latnt"}}, "there is no kind 'latnt'; did you mean 'latent'"),
         ({"acquisition": {"samples": 16}}, "acquisition.ucb.samples: unknown key"),
         ({"acquisition": {"weights": [2.0, 1.0]}}, "acquisition.ucb: weights .* 0 < least ≤ largest"),
