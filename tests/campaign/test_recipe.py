@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from molvae.bo.acquisitions import UCB
-from molvae.bo.surrogates import TanimotoGP
+from molvae.bo.acquisitions import UCB, LogEI
+from molvae.bo.surrogates import LatentGP, TanimotoGP
 from molvae.campaign.executors import Processes
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.start import FromPrior
@@ -15,15 +15,17 @@ QED = {"score": {"kind": "qed"}}
 SAS = {"score": {"kind": "sas"}}
 
 
-def test_the_default_campaign():
+def test_the_demo_campaign():
     recipe = read_recipe(PIPELINES / "campaign.toml", CampaignRecipe)
     assert [objective.label for objective in recipe.objectives] == ["5*QED-SAS"] or len(recipe.objectives) == 1
     assert recipe.objectives[0].score.kind == "qed_sas"
     assert (recipe.model, recipe.q, recipe.budget.evaluations) == ("zinc250k", 10, 300)
     assert recipe.start == FromPrior(n=60)
     assert recipe.executor == Processes()
-    assert (recipe.surrogate, recipe.acquisition) == (TanimotoGP(), UCB())
-    assert recipe == parse_recipe({"objectives": [{"score": {"kind": "qed_sas"}}]}, CampaignRecipe)
+    assert (recipe.surrogate, recipe.acquisition) == (LatentGP(), LogEI())
+    default = parse_recipe({"objectives": [{"score": {"kind": "qed_sas"}}]}, CampaignRecipe)
+    assert (default.surrogate, default.acquisition) == (TanimotoGP(), UCB())
+    assert recipe == default.model_copy(update={"surrogate": LatentGP(), "acquisition": LogEI()})
 
 
 def test_the_pareto_campaign():
