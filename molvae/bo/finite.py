@@ -68,13 +68,7 @@ class Finite(Model):  # type: ignore[misc]
         """At row numbers ``(*batch, q, 1)``; there is no noise."""
         rows = X[..., 0].long()
         mean, covariance = self.mean[rows], self.covariance[:, rows[..., :, None], rows[..., None, :]]
-        each = [
-            MultivariateNormal(mean[..., k], to_linear_operator(covariance[k]))
-            for k in (range(self.num_outputs) if output_indices is None else output_indices)
-        ]
-        joint = each[0] if len(each) == 1 else MultitaskMultivariateNormal.from_independent_mvns(each)
-        found = GPyTorchPosterior(joint)
-        return found if posterior_transform is None else posterior_transform(found)
+        return normal(mean, covariance, output_indices, posterior_transform)
 
     def shrunk(self, shares: Tensor) -> "Finite":
         """With each standard deviation multiplied by a share, ``(points,)``; correlations stay."""
@@ -91,6 +85,19 @@ class Finite(Model):  # type: ignore[misc]
     def sd(self) -> Tensor:
         """``(points, m)``."""
         return self.covariance.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt().T
+
+
+def normal(
+    mean: Tensor, covariance: Tensor, outputs: list[int] | None, transform: PosteriorTransform | None
+) -> Posterior:
+    """A posterior of independent outcomes, from ``(*batch, q, m)`` and ``(m, *batch, q, q)``."""
+    each = [
+        MultivariateNormal(mean[..., k], to_linear_operator(covariance[k]))
+        for k in (range(mean.shape[-1]) if outputs is None else outputs)
+    ]
+    joint = each[0] if len(each) == 1 else MultitaskMultivariateNormal.from_independent_mvns(each)
+    found = GPyTorchPosterior(joint)
+    return found if transform is None else transform(found)
 
 
 @torch.no_grad()

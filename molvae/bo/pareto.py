@@ -45,6 +45,13 @@ def ranking(Y: Matrix) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return front, rank
 
 
+def best_first(Y: Matrix, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
+    """Rows by front and rank; with ``rng``, in chance order within a front where there are several columns."""
+    front, rank = ranking(Y)
+    ties = rank if rng is None or Y.shape[1] == 1 else rng.permutation(len(Y))
+    return np.lexsort((ties, front))
+
+
 def hypervolume(Y: Matrix, reference: Matrix) -> float:
     """Volume that the rows dominate above the reference point, exact, by slicing along the last objective.
 

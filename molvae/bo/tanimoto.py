@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from botorch.acquisition.objective import PosteriorTransform
 from botorch.models.model import Model
-from botorch.posteriors import GPyTorchPosterior, Posterior
-from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
-from linear_operator import to_linear_operator
+from botorch.posteriors import Posterior
 from torch import Tensor
 
+from molvae.bo.finite import normal
 from molvae.bo.kernels import Levels, MinMaxKernel, similarity
 
 
@@ -55,15 +54,8 @@ class TanimotoModel(Model):  # type: ignore[misc]
         mean = across @ self._weights
         explained = torch.linalg.solve_triangular(self._root, across.mT, upper=False)
         covariance = MinMaxKernel()(X).to_dense() - explained.mT @ explained
-        each = [
-            MultivariateNormal(
-                self.shift[k] + self.spread[k] * mean[..., k], to_linear_operator(self.spread[k] ** 2 * covariance)
-            )
-            for k in (range(self.num_outputs) if output_indices is None else output_indices)
-        ]
-        joint = each[0] if len(each) == 1 else MultitaskMultivariateNormal.from_independent_mvns(each)
-        found = GPyTorchPosterior(joint)
-        return found if posterior_transform is None else posterior_transform(found)
+        covariances = torch.stack([width**2 * covariance for width in self.spread])
+        return normal(self.shift + self.spread * mean, covariances, output_indices, posterior_transform)
 
 
 def spread(Y: Tensor) -> Tensor:

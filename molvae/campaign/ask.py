@@ -10,7 +10,8 @@ from torch import Tensor
 
 from molvae.bo.acquisitions import Candidates, Observations
 from molvae.bo.finite import moments
-from molvae.campaign.progress import Matrix, best_first, given_reference, utilities
+from molvae.bo.pareto import best_first
+from molvae.campaign.progress import Matrix, given_reference, utilities
 from molvae.campaign.recipe import Bayes, CampaignRecipe
 from molvae.campaign.search import Candidate, Found, Score, Vector
 from molvae.campaign.space import Space

@@ -4,14 +4,14 @@ Each is a method of a campaign: a pure function of the records and a seed, which
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from molvae.bo.pareto import ranking
-from molvae.campaign.search import Candidate, Found
+from molvae.bo.pareto import best_first
+from molvae.campaign.search import Candidate, Found, Tried, gather
 from molvae.campaign.space import LatentSpace, Points, Space
 from molvae.campaign.state import State
 from molvae.chem.edits import cross, mutate
@@ -53,13 +53,13 @@ class RandomScreening(Component):
         """
         return _new(space, state.known, q, self._drawn(space, q, np.random.default_rng(seed)))
 
-    def _drawn(self, space: Space, q: int, rng: np.random.Generator) -> Iterator[list["_Tried"]]:
+    def _drawn(self, space: Space, q: int, rng: np.random.Generator) -> Iterator[list[Tried]]:
         if self.path is not None:
             rows = list(read_rows(self.path))
-            yield from ([_Tried(rows[k].text, None, "file")] for k in rng.permutation(len(rows)))
+            yield from ([Tried(rows[k].text, None, "file")] for k in rng.permutation(len(rows)))
             return
         for _ in range(BATCHES):
-            yield [_Tried(text, None, "prior") for text in space.sample(2 * q, int(rng.integers(2**31)))]
+            yield [Tried(text, None, "prior") for text in space.sample(2 * q, int(rng.integers(2**31)))]
 
 
 class GeneticAlgorithm(Component):
@@ -80,12 +80,10 @@ class GeneticAlgorithm(Component):
 
     def __call__(self, space: Space, state: State, Y: Matrix, q: int, seed: int) -> Found:
         """At most ``q`` new molecules; fewer where the population hardly has children that are new."""
-        population = [Molecule.known(state.observed[k].proposal.smiles) for k in _best(Y)[: self.population]]
+        population = [Molecule.known(state.observed[k].proposal.smiles) for k in best_first(Y)[: self.population]]
         return _new(space, state.known, q, self._children(population, CHILDREN * q, np.random.default_rng(seed)))
 
-    def _children(
-        self, population: Sequence[Molecule], tries: int, rng: np.random.Generator
-    ) -> Iterator[list["_Tried"]]:
+    def _children(self, population: Sequence[Molecule], tries: int, rng: np.random.Generator) -> Iterator[list[Tried]]:
         n = len(population)
         odds = 1 / np.arange(1, n + 1)
         odds /= odds.sum()
@@ -96,7 +94,7 @@ class GeneticAlgorithm(Component):
                 child = one if text is None else parse_or_none(text)
                 text, move = None if child is None else mutate(child.mol, rng), "mutation"
             if text is not None:
-                yield [_Tried(text, one.smiles, move)]
+                yield [Tried(text, one.smiles, move)]
 
 
 class LatentCMAES(Component):
@@ -179,16 +177,16 @@ class GradientAscent(Component):
             RecipeError: the model has no heads, or ``weights`` are not of its properties.
         """
         model, weights = self._ascended(space)
-        begin = [state.observed[k].proposal for k in np.resize(_best(Y), self.paths)]
+        begin = [state.observed[k].proposal for k in np.resize(best_first(Y), self.paths)]
         rng = np.random.default_rng(seed)
 
-        def batches() -> Iterator[list[_Tried]]:
+        def batches() -> Iterator[list[Tried]]:
             z = np.stack([proposal.z for proposal in begin])
             parents = [proposal.smiles for proposal in begin] * self.steps
             for batch in range(BATCHES):
                 noise = self.noise * WIDER**batch * rng.standard_normal(z.shape)
                 texts = space.decode(np.concatenate(self._path(model, weights, (z + noise).astype(np.float32))))
-                yield [_Tried(text, parent, "gradient") for text, parent in zip(texts, parents, strict=True)]
+                yield [Tried(text, parent, "gradient") for text, parent in zip(texts, parents, strict=True)]
 
         def predicted(smiles: Sequence[str]) -> Matrix:
             import torch
@@ -238,16 +236,8 @@ Baseline = Annotated[
 _Score = Callable[[Sequence[str]], Matrix]
 
 
-class _Tried(NamedTuple):
-    """A text that may be a molecule, the molecule that it came from, and by which move."""
-
-    text: str
-    parent: str | None
-    move: str
-
-
 def _new(
-    space: Space, known: Set[str], q: int, batches: Iterable[Iterable[_Tried]], score: _Score | None = None
+    space: Space, known: Set[str], q: int, batches: Iterable[Iterable[Tried]], score: _Score | None = None
 ) -> Found:
     """At most ``q`` different molecules that are valid, not known, and such that the model can encode them.
 
@@ -256,13 +246,8 @@ def _new(
     found: dict[str, Candidate] = {}
     written = valid = 0
     for batch in batches:
-        for text, parent, move in batch:
-            molecule = parse_or_none(text)
-            written, valid = written + 1, valid + (molecule is not None)
-            if molecule is None or molecule.smiles in known or molecule.smiles in found:
-                continue
-            if space.knows(molecule.smiles):
-                found[molecule.smiles] = Candidate(molecule, parent, move)
+        counts = gather(batch, space, known, found)
+        written, valid = written + counts[0], valid + counts[1]
         if len(found) >= q:
             break
     candidates = list(found.values())
@@ -272,17 +257,12 @@ def _new(
     return Found(tuple(candidates[:q]), written, valid)
 
 
-def _best(Y: Matrix) -> npt.NDArray[np.intp]:
-    """Rows of the utilities, best first."""
-    return np.argsort(ranking(Y)[1])
-
-
-def _asked(optimizer: Any, space: Space, q: int) -> Iterator[list[_Tried]]:
+def _asked(optimizer: Any, space: Space, q: int) -> Iterator[list[Tried]]:
     """What draws of the optimiser decode to, each batch drawn wider than the one before."""
     for batch in range(BATCHES):
         drawn = np.stack([optimizer.ask() for _ in range(2 * q)])
         z = optimizer.mean + WIDER**batch * (drawn - optimizer.mean)
-        yield [_Tried(text, None, "cmaes") for text in space.decode(z.astype(np.float32))]
+        yield [Tried(text, None, "cmaes") for text in space.decode(z.astype(np.float32))]
 
 
 def _weighed(properties: "Tensor", weights: Sequence[float]) -> "Tensor":

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from molvae.bo.pareto import hypervolume, ranking, reference_below
+from molvae.bo.pareto import best_first, hypervolume, reference_below
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.state import Failed, Record, State
 from molvae.errors import CampaignError
@@ -55,13 +55,6 @@ def best(state: State, recipe: CampaignRecipe) -> tuple[str, float] | None:
 def ranked(state: State, recipe: CampaignRecipe, rng: np.random.Generator | None = None) -> list[Record]:
     """Observed records, best first, as tables rank them; with ``rng``, in chance order within a Pareto front."""
     return [state.observed[k] for k in best_first(utilities(state, recipe), rng)]
-
-
-def best_first(Y: Matrix, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
-    """Rows of utilities (n, objectives), ordered as `ranked` orders records."""
-    front, rank = ranking(Y)
-    ties = rank if rng is None or Y.shape[1] == 1 else rng.permutation(len(Y))
-    return np.lexsort((ties, front))
 
 
 def reason_to_stop(state: State, recipe: CampaignRecipe) -> str | None:

@@ -1,8 +1,8 @@
 """Latent moves and graph edits around good molecules → valid, unseen candidates, bred by a judge's word."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,31 @@ class Found:
     candidates: tuple[Candidate, ...]
     decoded: int
     valid: int
+
+
+class Tried(NamedTuple):
+    """A text that may be a molecule, the molecule that it came from, and by which move."""
+
+    text: str
+    parent: str | None
+    move: str
+
+
+def gather(tried: Iterable[Tried], space: Space, known: Set[str], found: dict[str, Candidate]) -> tuple[int, int]:
+    """Adds those that are valid, not known, and such that the model can encode them to ``found``, by SMILES.
+
+    Returns:
+        How many texts there were, and how many of them were valid.
+    """
+    written = valid = 0
+    for text, parent, move in tried:
+        molecule = parse_or_none(text)
+        written, valid = written + 1, valid + (molecule is not None)
+        if molecule is None or molecule.smiles in known or molecule.smiles in found:
+            continue
+        if space.knows(molecule.smiles):
+            found[molecule.smiles] = Candidate(molecule, parent, move)
+    return written, valid
 
 
 Vector = npt.NDArray[np.float64]
@@ -92,15 +117,8 @@ class Search(Component):
         for generation in range(self.generations):
             missing = [one.smiles for one in breeders if one.smiles not in points]
             points.update(zip(missing, space.encode(missing), strict=True) if missing else ())
-            children = self._children(space, breeders, points, rng)
-            written += len(children)
-            for text, parent, move in children:
-                molecule = parse_or_none(text)
-                valid += molecule is not None
-                if molecule is None or molecule.smiles in known or molecule.smiles in found:
-                    continue
-                if space.knows(molecule.smiles):
-                    found[molecule.smiles] = Candidate(molecule, parent, move)
+            counts = gather(self._children(space, breeders, points, rng), space, known, found)
+            written, valid = written + counts[0], valid + counts[1]
             pool = [*observed.values(), *(candidate.molecule for candidate in found.values())]
             best = np.argsort(-judge(generation)(pool), kind="stable")[: self.parents]
             breeders = [pool[k] for k in best]
@@ -112,8 +130,8 @@ class Search(Component):
         parents: Sequence[Molecule],
         points: Mapping[str, Points],
         rng: np.random.Generator,
-    ) -> list[tuple[str, str, str]]:
-        """Text, parent and move of each; fewer than tried, since not every edit is possible."""
+    ) -> list[Tried]:
+        """Fewer than ``children``, since not every edit is possible."""
         weights = 1 / np.arange(1, len(parents) + 1)
         first, second = rng.choice(len(parents), size=(2, self.children), p=weights / weights.sum())
         shares = np.array([self.noise, self.interpolation, self.crossing, self.mutation])
@@ -126,10 +144,10 @@ class Search(Component):
         noisy = start + step * (toward - start) + scale * rng.standard_normal(start.shape)
         texts = space.decode(noisy.astype(np.float32)) if len(latent) else []
         names = ("noise", "interpolation")
-        made = [(text, parents[first[k]].smiles, names[move[k]]) for k, text in zip(latent, texts, strict=True)]
+        made = [Tried(text, parents[first[k]].smiles, names[move[k]]) for k, text in zip(latent, texts, strict=True)]
         for k in np.flatnonzero(move >= 2):
             one, other = parents[first[k]], parents[second[k]]
             text = cross(one.mol, other.mol, rng) if move[k] == 2 else mutate(one.mol, rng)
             if text is not None:
-                made.append((text, one.smiles, "crossing" if move[k] == 2 else "mutation"))
+                made.append(Tried(text, one.smiles, "crossing" if move[k] == 2 else "mutation"))
         return made
