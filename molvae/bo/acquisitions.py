@@ -110,7 +110,7 @@ class UCB(Component):
         """A draw of what counts."""
         import torch
 
-        from molvae.bo.tanimoto import spread
+        from molvae.bo.additive import spread
 
         low, high = np.log(self.weights)
         shares = np.abs(rng.standard_normal(seen.Y.shape[1])) + 1e-3

@@ -53,3 +53,8 @@ def similarity(common: Tensor, first: Tensor, second: Tensor) -> Tensor:
     found = common.double().div_((first.double() + second) - common)
     empty = bool((first == 0).any() and (second == 0).any())
     return found.nan_to_num_(nan=1.0) if empty else found
+
+
+def nearness(first: Tensor, second: Tensor) -> Tensor:
+    """exp(−|a − b|² / 2d) for points of d dimensions: ``(*batch, n, d)`` and ``(m, d)`` → ``(*batch, n, m)``."""
+    return torch.cdist(first, second).square_().mul_(-0.5 / max(1, first.shape[-1])).exp_()

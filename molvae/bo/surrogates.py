@@ -12,46 +12,50 @@ if TYPE_CHECKING:  # a recipe holds a surrogate's settings, and reading a recipe
     from botorch.models import SingleTaskGP
     from torch import Tensor
 
-    from molvae.bo.tanimoto import TanimotoModel
+    from molvae.bo.additive import AdditiveModel
 
-Features = Literal["counts", "latent"]
-"""What a surrogate reads: Morgan fingerprints with counts, or latent points."""
+Features = Literal["both", "latent"]
+"""What a surrogate reads: Morgan fingerprints with counts and then the latent point, or that alone."""
 
 
-class TanimotoGP(Component):
-    """A Gaussian process that compares molecules by their fragments: the MinMax kernel on count fingerprints.
+class AdditiveGP(Component):
+    """A Gaussian process that compares molecules by their fragments and by their latent points.
 
-    Unit variance and a fixed share of noise, on standardised outcomes. With more than ``most`` observations, half of
-    those kept are the best and half are drawn from the rest, so that a round's cost stays what it is.
+    The kernel is a sum of MinMax on count fingerprints and a squared exponential on latent points, in shares that the
+    marginal likelihood chooses anew each round. Unit variance and a fixed share of noise, on standardised outcomes.
+    With more than ``most`` observations, half of those kept are the best and half are drawn from the rest, so that a
+    round's cost stays what it is.
 
     Attributes:
         noise: variance, as a share of the outcome's own.
         most: observations that the model is fitted to.
+        shares: of the fragments' kernel, to choose from; ``[1.0]`` compares fragments alone.
     """
 
-    kind: Literal["tanimoto"] = "tanimoto"
+    kind: Literal["additive"] = "additive"
     noise: float = Field(default=0.01, gt=0)
     most: int = Field(default=2000, ge=2)
+    shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
 
-    features: ClassVar[Features] = "counts"
+    features: ClassVar[Features] = "both"
 
-    def __call__(self, X: "Tensor", Y: "Tensor", seed: int = 0) -> "TanimotoModel":
+    def __call__(self, X: "Tensor", Y: "Tensor", seed: int = 0) -> "AdditiveModel":
         """The model.
 
         Args:
-            X: (n, d) counts.
+            X: (n, d) counts and latent points, see `molvae.bo.additive`.
             Y: (n, m) float64, utilities, best first where there is an order.
             seed: of the draw.
         """
         import torch
 
-        from molvae.bo.tanimoto import TanimotoModel
+        from molvae.bo.additive import AdditiveModel
 
         if len(X) > self.most:
             rest = torch.randperm(len(X) - self.most // 2, generator=torch.Generator().manual_seed(seed))
             kept = torch.cat([torch.arange(self.most // 2), self.most // 2 + rest[: self.most - self.most // 2]])
             X, Y = X[kept], Y[kept]
-        return TanimotoModel(X, Y, self.noise)
+        return AdditiveModel(X, Y, self.noise, self.shares)
 
 
 class LatentGP(Component):
@@ -111,4 +115,4 @@ class LatentGP(Component):
         return model
 
 
-Surrogate = Annotated[TanimotoGP | LatentGP, Field(discriminator="kind")]
+Surrogate = Annotated[AdditiveGP | LatentGP, Field(discriminator="kind")]

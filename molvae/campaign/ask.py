@@ -14,8 +14,8 @@ from molvae.bo.pareto import best_first
 from molvae.campaign.progress import Matrix, given_reference, utilities
 from molvae.campaign.recipe import Bayes, CampaignRecipe
 from molvae.campaign.search import Candidate, Found, Score, Vector
-from molvae.campaign.space import Space
-from molvae.campaign.state import Proposal, Record, State
+from molvae.campaign.space import Remembering, Space
+from molvae.campaign.state import Proposal, State
 from molvae.campaign.store import Round
 from molvae.chem.fingerprints import counts
 from molvae.chem.molecule import Molecule, parse_or_none
@@ -63,8 +63,9 @@ def _optimised(
     fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
     Y = utilities(state, recipe)
     order = best_first(Y, rng)
-    records = [state.observed[k] for k in order]
-    belief = _Belief(recipe, space, records, Y[order], fit_seed)
+    space = Remembering(space, {record.proposal.smiles: record.proposal.z for record in state.observed})
+    best = [state.observed[k].proposal.smiles for k in order]
+    belief = _Belief(recipe, space, best, Y[order], fit_seed)
 
     def judge(generation: int) -> Score:
         taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
@@ -75,8 +76,7 @@ def _optimised(
 
         return score
 
-    parents = {record.proposal.smiles: record.proposal.z for record in records[: recipe.search.parents]}
-    found = recipe.search(space, parents, state.known, judge, search_seed)
+    found = recipe.search(space, best[: recipe.search.parents], state.known, judge, search_seed)
     if not found.candidates:
         return found, ()
     molecules = [candidate.molecule for candidate in found.candidates]
@@ -111,12 +111,9 @@ def _proposals(
 class _Belief:
     """What the surrogate believes of molecules, each asked once."""
 
-    def __init__(self, recipe: CampaignRecipe, space: Space, records: Sequence[Record], Y: Matrix, seed: int) -> None:
+    def __init__(self, recipe: CampaignRecipe, space: Space, observed: Sequence[str], Y: Matrix, seed: int) -> None:
         self._space, self._kind = space, recipe.surrogate.features
-        if self._kind == "counts":
-            X = self.features([Molecule.known(record.proposal.smiles) for record in records])
-        else:
-            X = torch.tensor(np.stack([record.proposal.z for record in records]), dtype=torch.float64)
+        X = self.features([Molecule.known(smiles) for smiles in observed])
         given = given_reference(recipe)
         self.seen = Observations(X, torch.from_numpy(Y), None if given is None else torch.from_numpy(given))
         self.model = recipe.surrogate(X, self.seen.Y, seed)
@@ -125,9 +122,10 @@ class _Belief:
 
     def features(self, molecules: Sequence[Molecule]) -> Tensor:
         """(n, d)."""
-        if self._kind == "counts":
-            return torch.from_numpy(counts(molecules))
-        return torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules])).double()
+        points = torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules]))
+        if self._kind == "latent":
+            return points.double()
+        return torch.cat([torch.from_numpy(counts(molecules)), points], 1)
 
     def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and sd of each utility, (n, objectives) each, and the share of each sd that counts, (n,)."""

@@ -247,7 +247,7 @@ def _stale(without_gain: int, rounds: int) -> list[str]:
 
 
 def _doubtful(label: str, one: Calibration, recipe: CampaignRecipe) -> list[str]:
-    other = "latent" if recipe.surrogate.kind == "tanimoto" else "tanimoto"
+    other = "latent" if recipe.surrogate.kind == "additive" else "additive"
     found = []
     if one.n >= ENOUGH and one.rank_correlation is not None and one.rank_correlation < 0.1:
         found.append(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from molvae.bo.acquisitions import UCB, Acquisition
-from molvae.bo.surrogates import Surrogate, TanimotoGP
+from molvae.bo.surrogates import AdditiveGP, Surrogate
 from molvae.campaign.baselines import Baseline, GradientAscent, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
 from molvae.campaign.search import Search
@@ -70,7 +70,7 @@ class CampaignRecipe(Component):
     budget: Budget = Budget()
     q: int = Field(default=10, ge=1)
     search: Search = Search()
-    surrogate: Surrogate = TanimotoGP()
+    surrogate: Surrogate = AdditiveGP()
     acquisition: Acquisition = UCB()
     executor: Executor = Processes()
     reference: str | None = None

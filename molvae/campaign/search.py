@@ -1,6 +1,6 @@
 """Latent moves and graph edits around good molecules → valid, unseen candidates, bred by a judge's word."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from molvae.campaign.space import Points, Space
+from molvae.campaign.space import Space
 from molvae.chem.edits import cross, mutate
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.config import Component
@@ -101,43 +101,35 @@ class Search(Component):
             raise ValueError("one of noise, interpolation, crossing and mutation has to be above 0")
         return self
 
-    def __call__(self, space: Space, parents: Mapping[str, Points], known: Set[str], judge: Judge, seed: int) -> Found:
+    def __call__(self, space: Space, parents: Sequence[str], known: Set[str], judge: Judge, seed: int) -> Found:
         """All new molecules of all generations, perhaps none.
 
         Args:
-            parents: observed molecules, best first, with their latent points.
+            parents: observed molecules, best first.
             known: SMILES that may not be proposed again.
             seed: the result is a pure function of the arguments.
         """
         rng = np.random.default_rng(seed)
-        observed = {smiles: Molecule.known(smiles) for smiles in list(parents)[: self.parents]}
-        breeders, points = list(observed.values()), dict(parents)
+        observed = [Molecule.known(smiles) for smiles in parents[: self.parents]]
+        breeders = observed
         found: dict[str, Candidate] = {}
         written = valid = 0
         for generation in range(self.generations):
-            missing = [one.smiles for one in breeders if one.smiles not in points]
-            points.update(zip(missing, space.encode(missing), strict=True) if missing else ())
-            counts = gather(self._children(space, breeders, points, rng), space, known, found)
+            counts = gather(self._children(space, breeders, rng), space, known, found)
             written, valid = written + counts[0], valid + counts[1]
-            pool = [*observed.values(), *(candidate.molecule for candidate in found.values())]
+            pool = [*observed, *(candidate.molecule for candidate in found.values())]
             best = np.argsort(-judge(generation)(pool), kind="stable")[: self.parents]
             breeders = [pool[k] for k in best]
         return Found(tuple(found.values()), written, valid)
 
-    def _children(
-        self,
-        space: Space,
-        parents: Sequence[Molecule],
-        points: Mapping[str, Points],
-        rng: np.random.Generator,
-    ) -> list[Tried]:
+    def _children(self, space: Space, parents: Sequence[Molecule], rng: np.random.Generator) -> list[Tried]:
         """Fewer than ``children``, since not every edit is possible."""
         weights = 1 / np.arange(1, len(parents) + 1)
         first, second = rng.choice(len(parents), size=(2, self.children), p=weights / weights.sum())
         shares = np.array([self.noise, self.interpolation, self.crossing, self.mutation])
         move = rng.choice(4, size=self.children, p=shares / shares.sum())
         latent = np.flatnonzero(move < 2)
-        z = np.stack([points[parent.smiles] for parent in parents])
+        z = space.encode([parent.smiles for parent in parents])
         start, toward = z[first[latent]], z[second[latent]]
         step = rng.random((len(latent), 1)) * (move[latent] == 1)[:, None]
         scale = self.length * SMALLEST_NOISE ** rng.random((len(latent), 1))

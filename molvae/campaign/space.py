@@ -1,6 +1,6 @@
 """What a campaign knows of a model: strings to points and back. Each latent dimension has a spread of about 1."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -88,3 +88,24 @@ class LatentSpace:
     def sample(self, n: int, seed: int) -> list[str]:
         """Greedy decoding, with the grammar, of points drawn from the model's prior."""
         return self.model.sample(n, seed=seed)
+
+
+class Remembering:
+    """A space that encodes each text once.
+
+    Args:
+        space: whose word it takes for all else.
+        points: what it remembers to begin with, by text.
+    """
+
+    def __init__(self, space: Space, points: Mapping[str, Points]) -> None:
+        self._space, self._points = space, dict(points)
+        self.latent, self.fingerprint, self.known = space.latent, space.fingerprint, space.known
+        self.knows, self.decode, self.sample = space.knows, space.decode, space.sample
+
+    def encode(self, smiles: Sequence[str]) -> Points:
+        """Posterior means, (n, latent)."""
+        missing = [text for text in dict.fromkeys(smiles) if text not in self._points]
+        if missing:
+            self._points.update(zip(missing, self._space.encode(missing), strict=True))
+        return np.stack([self._points[text] for text in smiles])
