@@ -9,7 +9,7 @@ from botorch.utils.multi_objective.hypervolume import infer_reference_point
 
 from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Observations, Taste
 from molvae.bo.finite import Finite, moments
-from molvae.bo.surrogates import LatentGP, TanimotoGP
+from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.config import parse_recipe
 from molvae.errors import RecipeError
 
@@ -61,7 +61,7 @@ def fragments():
     Y = torch.stack([X[:, 0] - X[:, 1], X[:, 2] * X[:, 3]], dim=1).double()
 
     def make(m):
-        model = TanimotoGP()(X, Y[:, :m])
+        model = AdditiveGP(shares=(1.0,))(X, Y[:, :m])
         return model, Observations(X, Y[:, :m]), choices(model, C)
 
     return make
@@ -176,7 +176,7 @@ class TestUCB:
         model, seen, candidates = fragments(m)
         expected = UCB()(model, seen, candidates, 6)
         scaled = Observations(seen.X, scale * seen.Y)
-        other = TanimotoGP()(scaled.X, scaled.Y)
+        other = AdditiveGP(shares=(1.0,))(scaled.X, scaled.Y)
         found = UCB()(other, scaled, choices(other, candidates.X), 6)
         assert found.rows == expected.rows
         assert found.values == pytest.approx(expected.values)
@@ -274,5 +274,5 @@ class TestEither:
     def test_one_observation_is_enough(self, acquisition, m, fragments):
         _, seen, candidates = fragments(m)
         one = Observations(seen.X[:1], seen.Y[:1])
-        model = TanimotoGP()(one.X, one.Y)
+        model = AdditiveGP(shares=(1.0,))(one.X, one.Y)
         assert len(set(acquisition(model, one, choices(model, candidates.X), 3).rows)) == 3

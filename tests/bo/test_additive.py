@@ -5,12 +5,16 @@ from botorch.acquisition.objective import ScalarizedPosteriorTransform
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
 from gpytorch.means import ZeroMean
+from scipy.stats import multivariate_normal
 
+from molvae.bo import additive
+from molvae.bo.additive import COUNTS, AdditiveModel
 from molvae.bo.kernels import MinMaxKernel
-from molvae.bo.surrogates import TanimotoGP
-from molvae.bo.tanimoto import TanimotoModel
+from molvae.bo.surrogates import AdditiveGP
 
 NOISE = 0.05
+ALONE = (1.0,)
+"""Share of the fragments' kernel: then a row of features is counts and nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +22,14 @@ def observed():
     rng = np.random.default_rng(0)
     X = torch.from_numpy(rng.integers(0, 4, (12, 8)))
     return X, torch.from_numpy(rng.normal(size=(12, 2)) * [3.0, 0.1] + [-5.0, 100.0])
+
+
+@pytest.fixture(scope="module")
+def together():
+    """Forty rows of counts, most of them zero, and points of three dimensions."""
+    rng = np.random.default_rng(5)
+    counts, points = rng.integers(0, 4, (40, COUNTS)) * (rng.random((40, COUNTS)) < 0.01), rng.normal(size=(40, 3))
+    return torch.from_numpy(np.concatenate([counts, points], 1)).float()
 
 
 def minmax(A, B):
@@ -28,13 +40,69 @@ def minmax(A, B):
 def test_posterior_is_the_textbook_formula(observed):
     X, Y = observed[0], observed[1][:, :1]
     Z = torch.from_numpy(np.random.default_rng(1).integers(0, 9, (5, 8)))
-    normal = TanimotoModel(X, Y, NOISE).posterior(Z).distribution
+    normal = AdditiveModel(X, Y, NOISE, ALONE).posterior(Z).distribution
     shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
     K = minmax(X, X) + NOISE * np.eye(len(X))
     mean = minmax(Z, X) @ np.linalg.solve(K, (Y.numpy() - shift) / spread)
     covariance = minmax(Z, Z) - minmax(Z, X) @ np.linalg.solve(K, minmax(X, Z))
     np.testing.assert_allclose(normal.mean, shift + spread * mean[:, 0], rtol=1e-12)
     np.testing.assert_allclose(normal.covariance_matrix, spread**2 * covariance, rtol=1e-10, atol=1e-12)
+
+
+def squared_exponential(A, B):
+    A, B = np.asarray(A, dtype=float), np.asarray(B, dtype=float)
+    return np.exp(-((A[:, None] - B[None]) ** 2).sum(-1) / (2 * A.shape[1]))
+
+
+def mixed(share, A, B):
+    return share * minmax(A[:, :COUNTS], B[:, :COUNTS]) + (1 - share) * squared_exponential(
+        A[:, COUNTS:], B[:, COUNTS:]
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_with_points_it_is_the_textbook_formula_for_the_sum_of_both_kernels(together, share):
+    X, Z = together[:30], together[30:]
+    Y = torch.randn(30, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    normal = AdditiveModel(X, Y, NOISE, (share,)).posterior(Z).distribution
+    shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
+    K, across = mixed(share, X, X) + NOISE * np.eye(30), mixed(share, Z, X)
+    mean = across @ np.linalg.solve(K, (Y.numpy() - shift) / spread)
+    covariance = mixed(share, Z, Z) - across @ np.linalg.solve(K, across.T)
+    np.testing.assert_allclose(normal.mean, shift + spread * mean[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(normal.covariance_matrix, spread**2 * covariance, rtol=1e-6, atol=1e-8)
+
+
+def test_each_outcome_has_the_share_of_the_highest_marginal_likelihood(together):
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    rng = np.random.default_rng(2)
+    Y = [
+        rng.multivariate_normal(np.zeros(40), mixed(share, together, together) + 1e-6 * np.eye(40)) for share in (0, 1)
+    ]
+    model = AdditiveModel(together, torch.tensor(np.stack(Y, 1)), NOISE, shares)
+    for found, y in zip(model.shares, Y, strict=True):
+        y = (y - y.mean()) / y.std(ddof=1)
+        kernels = [mixed(share, together, together) + NOISE * np.eye(40) for share in shares]
+        likelihoods = [multivariate_normal(np.zeros(40), K).logpdf(y) for K in kernels]
+        assert found == shares[int(np.argmax(likelihoods))]
+    assert model.shares[0] < 0.5 < model.shares[1]
+
+
+def test_several_outcomes_are_modelled_each_on_its_own_in_any_batch(together):
+    Y = torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    both = AdditiveModel(together[:30], Y, NOISE, (0.0, 0.5, 1.0))
+    Z = together[torch.tensor([[30, 31], [38, 39], [35, 35]])]
+    for k in range(2):
+        alone = AdditiveModel(together[:30], Y[:, k : k + 1], NOISE, (0.0, 0.5, 1.0)).posterior(Z)
+        torch.testing.assert_close(both.posterior(Z).mean[..., k], alone.mean[..., 0])
+        torch.testing.assert_close(both.posterior(Z).variance[..., k], alone.variance[..., 0])
+
+
+def test_shares_are_judged_by_some_of_many_observations(together, monkeypatch):
+    Y = together[:, COUNTS : COUNTS + 1].double()
+    every_other = AdditiveModel(together[::2], Y[::2], NOISE, (0.0, 0.5, 1.0)).shares
+    monkeypatch.setattr(additive, "JUDGED", 20)
+    assert AdditiveModel(together, Y, NOISE, (0.0, 0.5, 1.0)).shares == every_other == [0.0]
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -49,7 +117,7 @@ def test_it_is_botorchs_gaussian_process_with_this_kernel_and_noise(observed, m,
         mean_module=ZeroMean(),
         outcome_transform=Standardize(m),
     )
-    ours = TanimotoModel(observed[0], Y, NOISE)
+    ours = AdditiveModel(observed[0], Y, NOISE, ALONE)
     Z = torch.randint(0, 6, (*batch, 4, 8), generator=torch.Generator().manual_seed(2))
     found, expected = ours.posterior(Z), theirs.posterior(Z.double())
     assert found.mean.shape == found.variance.shape == (*batch, 4, m)
@@ -69,13 +137,13 @@ def test_sums_of_counts_above_255_are_counted(observed):
     X = torch.full((2, 8), 200, dtype=torch.uint8)
     X[1] = 100
     Y = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-    small, large = TanimotoModel(X // 100, Y, NOISE), TanimotoModel(X, Y, NOISE)
+    small, large = AdditiveModel(X // 100, Y, NOISE, ALONE), AdditiveModel(X, Y, NOISE, ALONE)
     assert small.posterior(X[:1] // 100).mean.item() == pytest.approx(large.posterior(X[:1]).mean.item(), rel=1e-12)
 
 
 def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed):
     X, Y = observed
-    posterior = TanimotoModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, NOISE).posterior(
+    posterior = AdditiveModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, NOISE, ALONE).posterior(
         torch.tensor([[0] * 8 + [1]])
     )
     assert posterior.mean[0].tolist() == pytest.approx(Y.mean(0).tolist())
@@ -86,7 +154,7 @@ def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed
 def test_one_observation_or_equal_ones_say_their_value_and_leave_doubt(n, value):
     """The standard deviation of seven times 0.1 is not zero in floating point."""
     X = torch.eye(n + 1, dtype=torch.uint8)
-    posterior = TanimotoModel(X[:n], torch.full((n, 1), value, dtype=torch.float64), NOISE).posterior(X)
+    posterior = AdditiveModel(X[:n], torch.full((n, 1), value, dtype=torch.float64), NOISE, ALONE).posterior(X)
     assert posterior.mean[:, 0].tolist() == pytest.approx([value] * (n + 1))
     assert posterior.variance[-1].item() == pytest.approx(1.0)
     assert posterior.variance[0].item() == pytest.approx(NOISE / (1 + NOISE))
@@ -101,7 +169,7 @@ class TestMost:
 
     def kept(self, most, seed=0):
         """Rows that the model has seen: it knows more of them than of those it has not."""
-        model = TanimotoGP(most=most)(self.X, self.Y, seed)
+        model = AdditiveGP(shares=ALONE, most=most)(self.X, self.Y, seed)
         sd = model.posterior(self.X).variance[:, 0]
         return (sd < sd.max() / 2).nonzero()[:, 0].tolist() if most < self.n else list(range(self.n))
 
@@ -118,12 +186,12 @@ class TestMost:
         assert set().union(*(self.kept(8, seed) for seed in range(40))) == set(range(self.n))
 
     def test_values_stay_with_their_molecules(self):
-        model = TanimotoGP(noise=1e-6, most=8)(self.X, self.Y, 4)
+        model = AdditiveGP(shares=ALONE, noise=1e-6, most=8)(self.X, self.Y, 4)
         kept = self.kept(8, 4)
         assert model.posterior(self.X[kept]).mean[:, 0].tolist() == pytest.approx(self.Y[kept, 0].tolist(), abs=1e-3)
 
     def test_as_many_as_the_model_takes_are_all_kept(self):
-        sd = TanimotoGP(most=self.n)(self.X, self.Y, 0).posterior(self.X).variance[:, 0]
+        sd = AdditiveGP(shares=ALONE, most=self.n)(self.X, self.Y, 0).posterior(self.X).variance[:, 0]
         assert sd.max() == pytest.approx(sd.min().item())
 
     def test_the_global_generator_is_left_alone(self):

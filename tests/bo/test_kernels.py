@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from gpytorch.kernels import RBFKernel
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rdkit import DataStructs
 
-from molvae.bo.kernels import Levels, MinMaxKernel
+from molvae.bo.kernels import Levels, MinMaxKernel, nearness
 from molvae.chem.fingerprints import counts, morgan
 from molvae.chem.molecule import Molecule
 
@@ -103,3 +104,14 @@ def test_of_molecules_it_is_rdkits_tanimoto_of_count_fingerprints():
     fingerprints = [morgan(3, counts=True)(molecule.mol) for molecule in molecules]
     expected = [DataStructs.BulkTanimotoSimilarity(one, fingerprints) for one in fingerprints]
     np.testing.assert_allclose(kernel(counts(molecules)), expected, rtol=1e-15, atol=0)
+
+
+def test_nearness_is_the_squared_exponential_kernel_whose_length_grows_with_the_dimension():
+    rng = torch.Generator().manual_seed(0)
+    A, B = (
+        torch.randn(2, 4, 7, dtype=torch.float64, generator=rng),
+        torch.randn(5, 7, dtype=torch.float64, generator=rng),
+    )
+    theirs = RBFKernel().double()
+    theirs.lengthscale = 7**0.5
+    torch.testing.assert_close(nearness(A, B), theirs(A, B).to_dense().detach())

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from molvae.bo.acquisitions import UCB, LogEI
+from molvae.bo.additive import COUNTS
 from molvae.bo.pareto import fronts
-from molvae.bo.surrogates import LatentGP, TanimotoGP
+from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.campaign import ask
 from molvae.campaign.ask import next_round, start_set
 from molvae.campaign.progress import utilities
@@ -36,7 +37,7 @@ def same(a, b):
 def fitted(monkeypatch):
     """What surrogates were fitted to, and the models."""
     calls = []
-    for kind in (TanimotoGP, LatentGP):
+    for kind in (AdditiveGP, LatentGP):
 
         def fit(self, X, Y, seed=0, before=kind.__call__):
             calls.append((X, Y, before(self, X, Y, seed)))
@@ -55,7 +56,7 @@ def test_the_start_set_is_the_recipes(recipe, space):
     assert len(start_set(recipe(start={"kind": "given", "smiles": space.smiles[:3]}), space)[0]) == 3
 
 
-@pytest.mark.parametrize("surrogate", ["tanimoto", "latent"])
+@pytest.mark.parametrize("surrogate", ["additive", "latent"])
 @pytest.mark.parametrize("acquisition", ["ucb", "logei"])
 @pytest.mark.parametrize("objectives", [[LOGP], [DOWN, LOGP]], ids=["one", "two"])
 def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate, acquisition, objectives):
@@ -67,9 +68,15 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
     [(X, Y, model)] = fitted
 
     smiles = [record.proposal.smiles for record in state.observed]
-    expected = (
-        counts([Molecule.parse(text) for text in smiles]) if surrogate == "tanimoto" else open_space.encode(smiles)
-    )
+
+    def features(smiles):
+        points = open_space.encode(smiles)
+        return (
+            points if surrogate == "latent" else np.concatenate([counts(list(map(Molecule.parse, smiles))), points], 1)
+        )
+
+    expected = features(smiles)
+    assert X.shape[1] == open_space.latent + (COUNTS if surrogate == "additive" else 0)
     pairs = list(zip(expected.tolist(), utilities(state, asked).tolist(), strict=True))
     assert sorted(zip(X.tolist(), Y.tolist(), strict=True)) == sorted(pairs)
     assert fronts(Y.numpy()).tolist() == sorted(fronts(Y.numpy()))
@@ -82,9 +89,8 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
     for p in proposals:
         assert p.z.tolist() == open_space.encode([p.smiles])[0].tolist()
         assert p.move in ("noise", "interpolation", "crossing", "mutation")
-        features = counts([Molecule.parse(p.smiles)]) if surrogate == "tanimoto" else p.z[None].astype(float)
         with torch.no_grad():
-            posterior = model.posterior(torch.from_numpy(features))
+            posterior = model.posterior(torch.from_numpy(features([p.smiles]).astype(float)))
         assert p.mean == pytest.approx(posterior.mean[0].tolist(), rel=1e-6)
         assert p.sd == pytest.approx(posterior.variance.sqrt()[0].tolist(), rel=1e-4)
         assert np.isfinite(p.acquisition)
@@ -163,7 +169,7 @@ def test_of_a_stranger_less_of_the_deviation_counts(recipe, toy, strangers):
     asked = recipe(search=EVERY_MOVE, method={"kind": "bayes", "strangers": strangers})
     state = begun(asked, space)
     Y = utilities(state, asked)
-    belief = ask._Belief(asked, space, state.observed, Y, 0)
+    belief = ask._Belief(asked, space, [record.proposal.smiles for record in state.observed], Y, 0)
     new = [Molecule.parse(text) for text in ("CCCCCCCCBr", "c1ccc2ccccc2c1", space.smiles[-1])]
     mean, sd, shares = belief(new)
     assert shares.tolist() == [strangers, strangers, 1.0]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from molvae.bo.acquisitions import UCB, LogEI
-from molvae.bo.surrogates import LatentGP, TanimotoGP
+from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.campaign.executors import Processes
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.start import FromPrior
@@ -24,7 +24,7 @@ def test_the_demo_campaign():
     assert recipe.executor == Processes()
     assert (recipe.surrogate, recipe.acquisition) == (LatentGP(), LogEI())
     default = parse_recipe({"objectives": [{"score": {"kind": "qed_sas"}}]}, CampaignRecipe)
-    assert (default.surrogate, default.acquisition) == (TanimotoGP(), UCB())
+    assert (default.surrogate, default.acquisition) == (AdditiveGP(), UCB())
     assert recipe == default.model_copy(update={"surrogate": LatentGP(), "acquisition": LogEI()})
 
 

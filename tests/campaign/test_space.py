@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from molvae.campaign.space import LatentSpace
+from molvae.campaign.space import LatentSpace, Remembering
 from molvae.chem.molecule import parse_or_none
 from molvae.vae.known import KnownMolecules
 from molvae.vae.model import SmilesVAE
@@ -56,3 +56,19 @@ def test_it_knows_what_the_model_reads(model_space):
     assert [model_space.knows(text) for text in ("CCO", "CCN", "C" * 12, "C" * 13)] == [True, False, True, False]
     assert model_space.fingerprint == "abc"
     assert model_space.known.contains(["CCO", "C"]).tolist() == [True, False]
+
+
+def test_a_space_that_remembers_encodes_each_text_once(model_space, monkeypatch):
+    asked = []
+    before = model_space.encode
+    monkeypatch.setattr(model_space, "encode", lambda smiles: (asked.append(list(smiles)), before(smiles))[1])
+    given = np.arange(5, dtype=np.float32)
+    space = Remembering(model_space, {"CCO": given})
+    z = space.encode(["C", "CCO", "C", "CC"])
+    assert asked == [["C", "CC"]]
+    assert z[1].tolist() == given.tolist()
+    assert z[[0, 2, 3]].tolist() == before(["C", "C", "CC"]).tolist()
+    assert space.encode(["CC", "C"]).tolist() == z[[3, 0]].tolist()
+    assert len(asked) == 1
+    assert (space.latent, space.fingerprint, space.knows("CCO")) == (5, "abc", True)
+    assert space.decode(z) == model_space.decode(z)
