@@ -18,13 +18,27 @@ Features = Literal["both", "latent"]
 """What a surrogate reads: Morgan fingerprints with counts and then the latent point, or that alone."""
 
 
-class AdditiveGP(Component):
+class _Surrogate(Component):
+    most: int = Field(default=2000, ge=2)
+
+    def kept(self, n: int, seed: int) -> "Tensor":
+        """Rows of ``n`` observations, best first, that a model is fitted to, in ascending order.
+
+        All, or where there are more than ``most`` the best, and as many drawn from the rest: so a round's cost stays
+        what it is.
+        """
+        import torch
+
+        best = n if n <= self.most else self.most // 2
+        drawn = torch.randperm(n - best, generator=torch.Generator().manual_seed(seed))[: self.most - best]
+        return torch.cat([torch.arange(best), best + drawn.sort().values])
+
+
+class AdditiveGP(_Surrogate):
     """A Gaussian process that compares molecules by their fragments and by their latent points.
 
     The kernel is a sum of MinMax on count fingerprints and a squared exponential on latent points, in shares that the
     marginal likelihood chooses anew each round. Unit variance and a fixed share of noise, on standardised outcomes.
-    With more than ``most`` observations, half of those kept are the best and half are drawn from the rest, so that a
-    round's cost stays what it is.
 
     Attributes:
         noise: variance, as a share of the outcome's own.
@@ -34,7 +48,6 @@ class AdditiveGP(Component):
 
     kind: Literal["additive"] = "additive"
     noise: float = Field(default=0.01, gt=0)
-    most: int = Field(default=2000, ge=2)
     shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
 
     features: ClassVar[Features] = "both"
@@ -44,21 +57,15 @@ class AdditiveGP(Component):
 
         Args:
             X: (n, d) counts and latent points, see `molvae.bo.additive`.
-            Y: (n, m) float64, utilities, best first where there is an order.
-            seed: of the draw.
+            Y: (n, m) float64, utilities.
+            seed: of nothing; this one needs no chance.
         """
-        import torch
-
         from molvae.bo.additive import AdditiveModel
 
-        if len(X) > self.most:
-            rest = torch.randperm(len(X) - self.most // 2, generator=torch.Generator().manual_seed(seed))
-            kept = torch.cat([torch.arange(self.most // 2), self.most // 2 + rest[: self.most - self.most // 2]])
-            X, Y = X[kept], Y[kept]
         return AdditiveModel(X, Y, self.noise, self.shares)
 
 
-class LatentGP(Component):
+class LatentGP(_Surrogate):
     """A Gaussian process for each objective, with BoTorch's priors that scale with the dimension.
 
     Kernel: squared exponential with a length scale for each latent dimension, log-normal priors of Hvarfner
@@ -67,6 +74,7 @@ class LatentGP(Component):
     observed range would blow up the dimensions that the VAE does not use.
 
     Attributes:
+        most: observations that the model is fitted to.
         bound: in standard deviations of the latent prior.
         iterations: of the optimiser; hundreds more make the fit ten times slower and no better on new points.
     """

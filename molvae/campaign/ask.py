@@ -113,9 +113,10 @@ class _Belief:
 
     def __init__(self, recipe: CampaignRecipe, space: Space, observed: Sequence[str], Y: Matrix, seed: int) -> None:
         self._space, self._kind = space, recipe.surrogate.features
-        X = self.features([Molecule.known(smiles) for smiles in observed])
+        kept = recipe.surrogate.kept(len(observed), seed)
+        X = self.features([Molecule.known(observed[k]) for k in kept.tolist()])
         given = given_reference(recipe)
-        self.seen = Observations(X, torch.from_numpy(Y), None if given is None else torch.from_numpy(given))
+        self.seen = Observations(X, torch.from_numpy(Y)[kept], None if given is None else torch.from_numpy(given))
         self.model = recipe.surrogate(X, self.seen.Y, seed)
         self._strangers = recipe.method.strangers if isinstance(recipe.method, Bayes) else 1.0
         self._known: dict[str, tuple[Tensor, Tensor, Tensor]] = {}

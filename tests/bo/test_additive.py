@@ -10,7 +10,6 @@ from scipy.stats import multivariate_normal
 from molvae.bo import additive
 from molvae.bo.additive import COUNTS, AdditiveModel
 from molvae.bo.kernels import MinMaxKernel
-from molvae.bo.surrogates import AdditiveGP
 
 NOISE = 0.05
 ALONE = (1.0,)
@@ -158,43 +157,3 @@ def test_one_observation_or_equal_ones_say_their_value_and_leave_doubt(n, value)
     assert posterior.mean[:, 0].tolist() == pytest.approx([value] * (n + 1))
     assert posterior.variance[-1].item() == pytest.approx(1.0)
     assert posterior.variance[0].item() == pytest.approx(NOISE / (1 + NOISE))
-
-
-class TestMost:
-    """Twins among the observations tell which of them the model was fitted to: each is its own kind."""
-
-    n = 20
-    X = torch.eye(n, dtype=torch.uint8)
-    Y = -torch.arange(n, dtype=torch.float64)[:, None]
-
-    def kept(self, most, seed=0):
-        """Rows that the model has seen: it knows more of them than of those it has not."""
-        model = AdditiveGP(shares=ALONE, most=most)(self.X, self.Y, seed)
-        sd = model.posterior(self.X).variance[:, 0]
-        return (sd < sd.max() / 2).nonzero()[:, 0].tolist() if most < self.n else list(range(self.n))
-
-    @pytest.mark.parametrize("most", [2, 7, 8, 19])
-    def test_the_best_half_is_kept_and_others_are_drawn(self, most):
-        kept = self.kept(most)
-        assert len(kept) == most
-        assert kept[: most // 2] == list(range(most // 2))
-
-    def test_the_draw_is_by_seed(self):
-        draws = [self.kept(8, seed) for seed in (1, 1, 2, 3)]
-        assert draws[0] == draws[1]
-        assert len({tuple(draw) for draw in draws}) == 3
-        assert set().union(*(self.kept(8, seed) for seed in range(40))) == set(range(self.n))
-
-    def test_values_stay_with_their_molecules(self):
-        model = AdditiveGP(shares=ALONE, noise=1e-6, most=8)(self.X, self.Y, 4)
-        kept = self.kept(8, 4)
-        assert model.posterior(self.X[kept]).mean[:, 0].tolist() == pytest.approx(self.Y[kept, 0].tolist(), abs=1e-3)
-
-    def test_as_many_as_the_model_takes_are_all_kept(self):
-        sd = AdditiveGP(shares=ALONE, most=self.n)(self.X, self.Y, 0).posterior(self.X).variance[:, 0]
-        assert sd.max() == pytest.approx(sd.min().item())
-
-    def test_the_global_generator_is_left_alone(self):
-        before = torch.random.get_rng_state()
-        self.kept(8)
-        assert torch.equal(torch.random.get_rng_state(), before)

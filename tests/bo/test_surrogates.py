@@ -6,7 +6,7 @@ import pytest
 import torch
 from botorch.exceptions import ModelFittingError
 
-from molvae.bo.surrogates import LatentGP
+from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.errors import CampaignError
 
 
@@ -79,3 +79,27 @@ def test_failed_fit_says_so(observed, monkeypatch):
     monkeypatch.setattr("botorch.fit.fit_gpytorch_mll", fail)
     with pytest.raises(CampaignError, match="could not be fitted to 20 observations"):
         LatentGP()(*observed)
+
+
+@pytest.mark.parametrize("kind", [AdditiveGP, LatentGP])
+class TestMost:
+    n = 20
+
+    @pytest.mark.parametrize("most", [2, 7, 8, 19])
+    def test_the_best_half_is_kept_and_others_are_drawn(self, kind, most):
+        kept = kind(most=most).kept(self.n, 0).tolist()
+        assert len(kept) == len(set(kept)) == most
+        assert kept == sorted(kept)
+        assert kept[: most // 2] == list(range(most // 2))
+
+    @pytest.mark.parametrize("most", [20, 21])
+    def test_as_many_as_the_model_takes_are_all_kept(self, kind, most):
+        assert kind(most=most).kept(self.n, 0).tolist() == list(range(self.n))
+
+    def test_the_draw_is_by_seed_and_leaves_the_global_generator_alone(self, kind):
+        before = torch.random.get_rng_state()
+        draws = [kind(most=8).kept(self.n, seed).tolist() for seed in (1, 1, 2, 3)]
+        assert draws[0] == draws[1]
+        assert len({tuple(draw) for draw in draws}) == 3
+        assert set().union(*(kind(most=8).kept(self.n, seed).tolist() for seed in range(40))) == set(range(self.n))
+        assert torch.equal(torch.random.get_rng_state(), before)

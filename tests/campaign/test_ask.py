@@ -193,3 +193,15 @@ def test_unknown_strangers_are_hardly_proposed(recipe, toy):
         return sum(p.smiles in space.rows for p in proposals) / len(proposals)
 
     assert share(0.0) > share(1.0)
+
+
+def test_beyond_what_the_surrogate_takes_the_best_and_some_others_are_seen(recipe, open_space, fitted):
+    asked = recipe(surrogate={"kind": "additive", "most": 4})
+    state = begun(asked, open_space)
+    next_round(asked, open_space, state)
+    [(X, Y, _)] = fitted
+    assert len(X) == len(Y) == 4 < len(state.observed)
+    best = sorted(utilities(state, asked)[:, 0].tolist(), reverse=True)
+    assert Y[:2, 0].tolist() == best[:2]
+    assert set(Y[2:, 0].tolist()) <= set(best[2:])
+    assert len({tuple(row) for row in X.tolist()}) == 4
