@@ -134,7 +134,7 @@ def test_a_toml_recipe(tmp_path, aspirin):
         ({"score": {}}, r"key 'kind' is required"),
         ({"score": {"kind": "qed", "weight": 1}}, r"score.qed.weight: unknown key"),
         ({"score": {"kind": "qed"}, "direktion": "maximize"}, r"unknown key; did you mean 'direction'"),
-        ({"score": {"kind": "qed"}, "direction": "up"}, r"'maximize', 'minimize' or 'target'"),
+        ({"score": {"kind": "qed"}, "direction": "up"}, r"'maximize', 'minimize', 'target', 'at most' or 'at least'"),
         ({"score": {"kind": "qed"}, "direction": "target"}, r"direction = 'target' needs target"),
         ({"score": {"kind": "qed"}, "target": 1}, r"target and tolerance go with direction = 'target'"),
         ({"score": {"kind": "qed"}, "tolerance": 1}, r"target and tolerance go with direction = 'target'"),
