@@ -7,7 +7,8 @@
         --set 'acquisition.reference=[0.3,5.0,5.0]'
 
 Prints the best value and the mean of the best ten, start set included; of several objectives the hypervolume above the
-recipe's reference, and the molecules in the first front. Campaigns are kept and resumed in OUT/METHOD/SEED.
+recipe's reference, and the molecules in the first front; of those that hold the constraints, where there are any.
+Campaigns are kept and resumed in OUT/METHOD/SEED.
 """
 
 import argparse
@@ -38,11 +39,13 @@ def spent(source: str, overrides: list[str], out: Path, method: str, seed: int) 
     recipe = molvae.read_recipe(source, molvae.CampaignRecipe, changes)
     run = molvae.Campaign.open(recipe, out / method / str(seed))
     run.run()
-    (name, value), *_ = run.status()["best"].items()
     table = run.table()
-    if len(recipe.objectives) > 1:
-        return {"method": method, "seed": seed, name: value, "first front": int((table["front"] == 1).sum())}
-    return {"method": method, "seed": seed, "best": value, "best ten": float(np.mean(table[name][:10]))}
+    table = table[table["feasible"]]
+    if len(recipe.improved) > 1:
+        volume = (run.status()["best"] or {}).get("hypervolume", 0.0)
+        return {"method": method, "seed": seed, "hypervolume": volume, "first front": int((table["front"] == 1).sum())}
+    best = table[recipe.objectives[recipe.improved[0]].label][:10]
+    return {"method": method, "seed": seed, "best": best.iloc[0] if len(best) else np.nan, "best ten": best.mean()}
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """(model, what was observed, candidates, q) → which candidates to evaluate next."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -29,12 +30,26 @@ class Observations:
     Attributes:
         X: features, (n, d).
         Y: (n, m) float64 utilities.
-        reference: (m,) utilities, from which hypervolumes are measured if m > 1; inferred from Y if None.
+        reference: utilities that hypervolumes are measured from, one for each column that is not a constraint;
+            inferred from Y if None.
+        constraints: columns of Y that have to be at least 0, whatever more they are.
     """
 
     X: "Tensor"
     Y: "Tensor"
     reference: "Tensor | None" = None
+    constraints: tuple[int, ...] = ()
+
+    @property
+    def improved(self) -> list[int]:
+        """The columns of Y that are no constraints."""
+        return [k for k in range(self.Y.shape[1]) if k not in self.constraints]
+
+    @property
+    def feasible(self) -> "Tensor":
+        """Whether all constraints hold, (n,) bool."""
+        held: Tensor = (self.Y[:, list(self.constraints)] >= 0).all(1)
+        return held
 
 
 @dataclass(frozen=True)
@@ -69,19 +84,51 @@ class Taste:
     smallest of these over random shares counts; the expectation of its m-th power is the hypervolume up to a constant
     [Golovin and Zhang, "Random hypervolume scalarizations for provable multi-objective black box optimization", 2020].
 
+    With constraints the score is log P + log softplus(gain): P is the probability that all of them hold, and gain is
+    what the bound is above the best feasible molecule. Where the gain is large this is the product of Gardner et al.
+    ("Bayesian optimization with inequality constraints", 2014); below the best it still falls with the bound, where a
+    product of P and a negative number would prefer what is infeasible. As long as nothing feasible is known, P alone
+    counts [Gelbart et al., "Bayesian optimization with unknown constraints", 2014].
+
     Attributes:
         weight: of the standard deviation.
-        low, spread, shares: (m,).
+        low, spread, shares: one for each objective that is no constraint.
+        constraints: columns that have to be at least 0.
+        best: score of the best feasible molecule observed; None if there is none.
     """
 
     weight: float
     low: "Tensor"
     spread: "Tensor"
     shares: "Tensor"
+    constraints: tuple[int, ...] = ()
+    best: float | None = None
 
     def __call__(self, mean: "Tensor", sd: "Tensor") -> "Tensor":
         """(c, m) each → (c,)."""
-        return ((mean + self.weight * sd - self.low) / self.spread / self.shares).amin(-1)
+        from botorch.utils.safe_math import log_softplus
+
+        if not self.constraints:
+            return self.bound(mean, sd)
+        columns = list(self.constraints)
+        hold = log_probability(mean[:, columns], sd[:, columns])
+        return hold if self.best is None else hold + log_softplus(self.bound(mean, sd) - self.best)
+
+    def bound(self, mean: "Tensor", sd: "Tensor") -> "Tensor":
+        """The score without regard to constraints, (c, m) each → (c,)."""
+        improved = [k for k in range(mean.shape[1]) if k not in self.constraints]
+        bounds = mean[:, improved] + self.weight * sd[:, improved]
+        lowest: Tensor = ((bounds - self.low) / self.spread / self.shares).amin(-1)
+        return lowest
+
+
+def log_probability(mean: "Tensor", sd: "Tensor") -> "Tensor":
+    """Logarithm of the probability that independent normal outcomes are all at least 0, (c, k) each → (c,)."""
+    import torch
+
+    above = (mean / sd).nan_to_num(nan=np.inf).clamp(-1e9, 1e9)  # 0 for sure holds; infinities would spoil scores
+    found: Tensor = torch.special.log_ndtr(above).sum(-1)
+    return found
 
 
 class UCB(Component):
@@ -113,13 +160,19 @@ class UCB(Component):
         from molvae.bo.additive import spread
 
         low, high = np.log(self.weights)
-        shares = np.abs(rng.standard_normal(seen.Y.shape[1])) + 1e-3
-        return Taste(
+        Y = seen.Y[:, seen.improved]
+        shares = np.abs(rng.standard_normal(Y.shape[1])) + 1e-3
+        taste = Taste(
             weight=float(np.exp(rng.uniform(low, high))),
             low=_reference(seen),
-            spread=spread(seen.Y),
+            spread=spread(Y),
             shares=torch.from_numpy(shares / np.linalg.norm(shares)),
+            constraints=seen.constraints,
         )
+        if not seen.constraints or not seen.feasible.any():
+            return taste
+        known = seen.Y[seen.feasible]
+        return replace(taste, best=float(taste.bound(known, torch.zeros_like(known)).max()))
 
     def __call__(self, model: "Model", seen: Observations, candidates: Candidates, q: int, seed: int = 0) -> Choice:
         """Choose ``q`` of the candidates, or all if there are fewer; a pure function of the arguments."""
@@ -144,7 +197,9 @@ class LogEI(Component):
     """Expected improvement, in logarithms so that it never flattens to zero [Ament et al., 2023].
 
     One objective: qLogExpectedImprovement over the best observed value. Several: qLogNoisyExpectedHypervolume-
-    Improvement. The batch is chosen one after another among those with the highest upper confidence bounds.
+    Improvement. Constraints: improvement counts where they hold, over the best feasible; as long as nothing feasible
+    is known, the probability that they hold. The batch is chosen one after another among those with the highest upper
+    confidence bounds.
 
     Attributes:
         samples: quasi-random (Sobol) draws from the posterior; several objectives cost a partition of the
@@ -171,7 +226,8 @@ class LogEI(Component):
         rng = np.random.default_rng(seed)
         q = min(q, len(candidates.X))
         rows = _shortlist(candidates, [self.taste(seen, rng) for _ in range(max(q, 10))], q)
-        front = seen.X[_front(seen.Y)] if seen.Y.shape[1] > 1 else seen.X[:0]
+        several = len(seen.improved) > 1 and len(_counted(seen)) > 0
+        front = seen.X[seen.feasible][_front(_counted(seen))] if several else seen.X[:0]
         shares = torch.cat([candidates.shares[rows], torch.ones(len(front), dtype=candidates.shares.dtype)])
         belief = Finite.of(model, torch.cat([candidates.X[rows], front])).shrunk(shares)
         with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
@@ -186,18 +242,77 @@ class LogEI(Component):
     def _function(self, belief: "Finite", seen: Observations, baseline: "Tensor", seed: int) -> "AcquisitionFunction":
         import torch
         from botorch.acquisition import qLogExpectedImprovement
+        from botorch.acquisition.logei import qLogProbabilityOfFeasibility
         from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+        from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
+        from botorch.acquisition.objective import GenericMCObjective
         from botorch.sampling import SobolQMCNormalSampler
 
         sampler = SobolQMCNormalSampler(torch.Size([self.samples]), seed=seed)
+        limits, counted = _limits(seen), _counted(seen)
+        if limits and not len(counted):
+            return qLogProbabilityOfFeasibility(belief, limits, sampler)
         if not len(baseline):
-            return qLogExpectedImprovement(belief, seen.Y.max(), sampler)
+            [k] = seen.improved
+            objective = GenericMCObjective(lambda samples, X=None: samples[..., k]) if limits else None
+            return qLogExpectedImprovement(belief, counted.max(), sampler, objective, constraints=limits or None)
         return qLogNoisyExpectedHypervolumeImprovement(
-            belief, _reference(seen), baseline, sampler=sampler, prune_baseline=True, cache_root=False
+            belief,
+            _reference(seen),
+            baseline,
+            sampler=sampler,
+            objective=IdentityMCMultiOutputObjective(seen.improved) if limits else None,
+            constraints=limits or None,
+            prune_baseline=True,
+            cache_root=False,
         )
 
 
-Acquisition = Annotated[UCB | LogEI, Field(discriminator="kind")]
+class Thompson(Component):
+    """Thompson sampling: each of the batch is the best of one draw from what the surrogate believes of all candidates.
+
+    A draw is joint, so that candidates that are alike rise and fall together, and is judged by random shares of the
+    objectives like `UCB`. With constraints the best of a draw is the best of those that hold them in that draw, or, if
+    there is none, the one that violates them least [Eriksson and Poloczek, "Scalable constrained Bayesian
+    optimization", 2021]. The draws are of those with the highest upper confidence bounds.
+
+    Attributes:
+        reference: as of `UCB`.
+    """
+
+    kind: Literal["thompson"] = "thompson"
+    reference: Reference = "inferred"
+
+    def taste(self, seen: Observations, rng: np.random.Generator) -> Taste:
+        """A draw of what the search breeds by."""
+        return UCB().taste(seen, rng)
+
+    def __call__(self, model: "Model", seen: Observations, candidates: Candidates, q: int, seed: int = 0) -> Choice:
+        """As `UCB`; each value is what the draw had for the one chosen."""
+        import torch
+
+        from molvae.bo.additive import spread
+        from molvae.bo.finite import Finite
+
+        rng = np.random.default_rng(seed)
+        tastes = [self.taste(seen, rng) for _ in range(min(q, len(candidates.X)))]
+        rows = _shortlist(candidates, tastes, q)
+        belief = Finite.of(model, candidates.X[rows]).shrunk(candidates.shares[rows])
+        columns = list(seen.constraints)
+        units = spread(seen.Y)[columns]
+        chosen: list[int] = []
+        values = []
+        for taste, draw in zip(tastes, belief.draws(len(tastes), seed), strict=True):
+            scores = taste.bound(draw, torch.zeros_like(draw))
+            violation = ((-draw[:, columns]).clamp_min(0) / units).sum(-1)
+            scores = torch.where(violation > 0, scores.min() - 1 - violation, scores)
+            scores[chosen] = -np.inf
+            chosen.append(int(scores.argmax()))
+            values.append(float(scores[chosen[-1]]))
+        return Choice(tuple(rows[k] for k in chosen), tuple(values))
+
+
+Acquisition = Annotated[UCB | LogEI | Thompson, Field(discriminator="kind")]
 
 
 def _shortlist(candidates: Candidates, tastes: list[Taste], q: int) -> list[int]:
@@ -214,8 +329,27 @@ def _reference(seen: Observations) -> "Tensor":
 
     if seen.reference is not None:
         return seen.reference
-    inferred: Tensor = seen.Y.amin(0) if seen.Y.shape[1] == 1 else infer_reference_point(seen.Y[_front(seen.Y)])
+    Y = _counted(seen)
+    if not len(Y):
+        Y = seen.Y[:, seen.improved]
+    inferred: Tensor = Y.amin(0) if Y.shape[1] == 1 else infer_reference_point(Y[_front(Y)])
     return inferred
+
+
+def _counted(seen: Observations) -> "Tensor":
+    """Utilities of the feasible molecules, without the constraints."""
+    return seen.Y[seen.feasible][:, seen.improved]
+
+
+def _limits(seen: Observations) -> list[Callable[["Tensor"], "Tensor"]]:
+    """The constraints as BoTorch has them: functions of draws, in the spread of what was seen, that hold below 0."""
+    from molvae.bo.additive import spread
+
+    def limit(k: int, unit: "Tensor") -> Callable[["Tensor"], "Tensor"]:
+        return lambda draws: -draws[..., k] / unit
+
+    units = spread(seen.Y)
+    return [limit(k, units[k]) for k in seen.constraints]
 
 
 def _front(Y: "Tensor") -> "Tensor":

@@ -81,6 +81,15 @@ class Finite(Model):  # type: ignore[misc]
         shares = torch.where(own > 1e-12 * largest, 1 / own, 0.0)
         return Finite(self.mean, self.covariance - shares[:, None, None] * column[:, :, None] * column[:, None, :])
 
+    def draws(self, n: int, seed: int) -> Tensor:
+        """Joint draws of all points, ``(n, points, m)``; outcomes are independent."""
+        values, vectors = torch.linalg.eigh(self.covariance)  # near twins have no Cholesky factor
+        root = vectors * values.clamp_min(0).sqrt()[:, None, :]
+        m, points, _ = root.shape
+        noise = torch.randn(n, m, points, 1, dtype=root.dtype, generator=torch.Generator().manual_seed(seed))
+        drawn: Tensor = self.mean + (root @ noise)[..., 0].mT
+        return drawn
+
     @property
     def sd(self) -> Tensor:
         """``(points, m)``."""

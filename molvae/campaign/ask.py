@@ -11,7 +11,7 @@ from torch import Tensor
 from molvae.bo.acquisitions import Candidates, Observations
 from molvae.bo.finite import moments
 from molvae.bo.pareto import best_first
-from molvae.campaign.progress import Matrix, given_reference, utilities
+from molvae.campaign.progress import Matrix, given_reference, merits, utilities
 from molvae.campaign.recipe import Bayes, CampaignRecipe
 from molvae.campaign.search import Candidate, Found, Score, Vector
 from molvae.campaign.space import Remembering, Space
@@ -50,7 +50,7 @@ def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
     if isinstance(recipe.method, Bayes):
         found, chosen = _optimised(recipe, space, state, q, rng)
     else:
-        found = recipe.method(space, state, utilities(state, recipe), q, int(rng.integers(2**31)))
+        found = recipe.method(space, state, merits(state, recipe), q, int(rng.integers(2**31)))
         chosen = _proposals(space, state, found.candidates)
     numbers = found.decoded, found.valid, len(found.candidates)
     return chosen, Round(state.round + 1, *numbers, time.monotonic() - began)
@@ -61,11 +61,10 @@ def _optimised(
 ) -> tuple[Found, tuple[Proposal, ...]]:
     """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
     fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
-    Y = utilities(state, recipe)
-    order = best_first(Y, rng)
+    order = best_first(merits(state, recipe), rng)
     space = Remembering(space, {record.proposal.smiles: record.proposal.z for record in state.observed})
     best = [state.observed[k].proposal.smiles for k in order]
-    belief = _Belief(recipe, space, best, Y[order], fit_seed)
+    belief = _Belief(recipe, space, best, utilities(state, recipe)[order], fit_seed)
 
     def judge(generation: int) -> Score:
         taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
@@ -116,7 +115,8 @@ class _Belief:
         kept = recipe.surrogate.kept(len(observed), seed)
         X = self.features([Molecule.known(observed[k]) for k in kept.tolist()])
         given = given_reference(recipe)
-        self.seen = Observations(X, torch.from_numpy(Y)[kept], None if given is None else torch.from_numpy(given))
+        reference = None if given is None else torch.from_numpy(given)
+        self.seen = Observations(X, torch.from_numpy(Y)[kept], reference, tuple(recipe.constraints))
         self.model = recipe.surrogate(X, self.seen.Y, seed)
         self._strangers = recipe.method.strangers if isinstance(recipe.method, Bayes) else 1.0
         self._known: dict[str, tuple[Tensor, Tensor, Tensor]] = {}

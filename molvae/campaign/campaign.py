@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molvae.campaign.diagnostics import diagnose
-from molvae.campaign.progress import best, ranked, reason_to_stop
+from molvae.campaign.progress import best, ranked, reason_to_stop, violations
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
@@ -173,18 +173,23 @@ class Campaign:
         labels = [objective.label for objective in self.recipe.objectives]
         measure = best(state, self.recipe)
         diagnosis = asdict(diagnose(state, store.rounds(), self.recipe))
+        feasible = (violations(state, self.recipe) == 0).tolist() if self.recipe.constraints else []
+        holds = {r.proposal.call: {"feasible": one} for r, one in zip(state.observed, feasible, strict=False)}
         return {
             "folder": str(self.out),
             "model": self.recipe.model,
             "objectives": {o.label: o.direction for o in self.recipe.objectives},
+            "improved": len(self.recipe.improved),
             "used": state.used,
             "budget": self.recipe.budget.evaluations,
             "failed": len(state.failed),
+            "feasible": sum(feasible) / len(feasible) if feasible else None,
             "pending": len(state.pending),
             "round": state.round,
             "best": None if measure is None else {measure[0]: measure[1]},
             "molecules": [
                 {"SMILES": r.proposal.smiles, **dict(zip(labels, r.outcome.values, strict=True))}
+                | holds.get(r.proposal.call, {})
                 for r in ranked(state, self.recipe)[:10]
                 if isinstance(r.outcome, Observed)
             ],

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from molvae.campaign.progress import ranked, utilities
+from molvae.campaign.progress import merits, ranked, utilities
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.state import Observed, Record, State
 from molvae.campaign.store import Round
@@ -126,11 +126,11 @@ class Diagnosis:
 
 def diagnose(state: State, rounds: Sequence[Round], recipe: CampaignRecipe) -> Diagnosis:
     """What a campaign's records and rounds tell of its search."""
-    Y = utilities(state, recipe)
+    Y = merits(state, recipe)
     recent = [r for r in state.records if r.proposal.round > 0 and r.outcome is not None][-WINDOW:]
     rows = {record.proposal.call: k for k, record in enumerate(state.observed)}
     predicted = [r for r in recent if isinstance(r.outcome, Observed) and r.proposal.mean is not None]
-    outcomes = Y[[rows[record.proposal.call] for record in predicted]]
+    outcomes = utilities(state, recipe)[[rows[record.proposal.call] for record in predicted]]
     calls = [record.proposal.call for record in state.observed]
     best_then = {call for call, new in zip(calls, _entered(Y, TOP if Y.shape[1] == 1 else 1), strict=True) if new}
     made = [one for one in rounds if one.round > 0][-ROUNDS:]

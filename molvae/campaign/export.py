@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from molvae.bo.pareto import ranking
-from molvae.campaign.progress import utilities
+from molvae.campaign.progress import merits, violations
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.state import Failed, Record, State
 from molvae.chem.filters import structural_alerts
@@ -52,7 +52,7 @@ class Column:
     Attributes:
         meaning: one sentence.
         unit: None where there is none.
-        direction: "maximize", "minimize", "target 2.5 ± 0.5"; None where neither way is better.
+        direction: "maximize", "minimize", "target 2.5 ± 0.5", "at most 3"; None where neither way is better.
     """
 
     meaning: str
@@ -68,7 +68,7 @@ def table(state: State, recipe: CampaignRecipe, facts: Facts) -> pd.DataFrame:
     Raises:
         DataError: none of the reference molecules can be read.
     """
-    Y = utilities(state, recipe)
+    Y = merits(state, recipe)
     front, rank = ranking(Y)
     molecules = [Molecule.parse(record.proposal.smiles) for record in state.observed]
     known = None if facts.known is None else facts.known.contains([molecule.smiles for molecule in molecules])
@@ -77,7 +77,8 @@ def table(state: State, recipe: CampaignRecipe, facts: Facts) -> pd.DataFrame:
         "InChIKey": _text(molecule.inchikey for molecule in molecules),
         "rank": rank,
         "front": front,
-        **dict(zip(_labels(recipe), state.values.T if len(Y) else Y.T, strict=True)),
+        "feasible": violations(state, recipe) == 0,
+        **dict(zip(_labels(recipe), state.values.T if len(Y) else np.zeros((len(recipe.objectives), 0)), strict=True)),
         **_origins(state.observed),
         **_predictions(state.observed, recipe),
         "acquisition": _numbers(record.proposal.acquisition for record in state.observed),
@@ -97,13 +98,16 @@ def columns(recipe: CampaignRecipe, facts: Facts) -> dict[str, Column]:
     """The column dictionary, in the table's order.
 
     Predictions are of the raw value where that can be told from the utility that the surrogate models: when
-    maximised it is the utility, when minimised its negative. The utility of a target is a distance to it, which does
-    not say on which side; there the columns are called ``_utility_predicted`` and ``_utility_sd``.
+    maximised it is the utility, when minimised its negative, of a constraint it lies that far within the bound. The
+    utility of a target is a distance to it, which does not say on which side; there the columns are called
+    ``_utility_predicted`` and ``_utility_sd``.
     """
     labelled = list(zip(_labels(recipe), recipe.objectives, strict=True))
     of = "the start molecules (1 for themselves)" if facts.reference is None else "the recipe's reference molecules"
     nearest = _LAST["nearest_similarity"]
     found = dict(_FIRST)
+    if recipe.constraints:
+        found |= _FEASIBLE
     for label, objective in labelled:
         found[label] = Column(f"raw value: {objective.meaning}", objective.unit or None, _direction(objective))
     found |= _ORIGINS
@@ -162,6 +166,12 @@ _FIRST: Final = {
         "Pareto front: 1 is not dominated by any molecule, 2 only by those of front 1, and so on", direction="minimize"
     ),
 }
+_FEASIBLE: Final = {
+    "feasible": Column(
+        "whether all constraints hold; where one does not, the molecule ranks behind all feasible ones, on a front of "
+        "its own, by what is missing to the bounds in standard deviations of the observed values, summed"
+    )
+}
 _ORIGINS: Final = {
     "round": Column("0 for the start set, then 1, 2, ..."),
     "call": Column("place in the campaign's order of evaluations, from 1"),
@@ -199,10 +209,9 @@ def _origins(records: Sequence[Record]) -> dict[str, Any]:
 def _predictions(records: Sequence[Record], recipe: CampaignRecipe) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for k, (label, objective) in enumerate(zip(_labels(recipe), recipe.objectives, strict=True)):
-        sign = -1.0 if objective.direction == "minimize" else 1.0
         mean_name, sd_name = _prediction_columns(label, objective)
         means, sds = [r.proposal.mean for r in records], [r.proposal.sd for r in records]
-        found[mean_name] = _numbers(None if mean is None else sign * mean[k] for mean in means)
+        found[mean_name] = _numbers(None if mean is None else objective.value(mean[k]) for mean in means)
         found[sd_name] = _numbers(None if sd is None else sd[k] for sd in sds)
     return found
 
@@ -227,12 +236,14 @@ def _prediction_columns(label: str, objective: Objective) -> dict[str, Column]:
 def _direction(objective: Objective) -> str:
     if objective.direction == "target":
         return f"target {objective.target:g} ± {objective.tolerance:g}"
+    if objective.constraint:
+        return f"{objective.direction} {objective.bound:g}"
     return str(objective.direction)
 
 
 def _labels(recipe: CampaignRecipe) -> list[str]:
     """The objectives' columns; a label that would make two columns of one name gets " (objective)" after it."""
-    taken, labels = {*_FIRST, *_ORIGINS, *_LAST}, []
+    taken, labels = {*_FIRST, *(_FEASIBLE if recipe.constraints else ()), *_ORIGINS, *_LAST}, []
     for objective in recipe.objectives:
         label = objective.label
         while not taken.isdisjoint(own := {label, *_prediction_columns(label, objective)}):

@@ -20,7 +20,8 @@ class Budget(Component):
     Attributes:
         evaluations: different molecules that may be evaluated, start set and failures included.
         target: stop after the round in which the one objective's raw value is at least as good as this.
-        plateau: stop after this many rounds in a row without a better molecule (or a larger hypervolume).
+        plateau: stop after this many rounds in a row without a better molecule (or a larger hypervolume, or, as long
+            as none is feasible, one that violates the constraints less).
     """
 
     evaluations: int = Field(default=300, ge=1)
@@ -52,7 +53,7 @@ class CampaignRecipe(Component):
     Attributes:
         seed: of every draw; each round's draws depend on it and on the round alone.
         model: name of an installed model, or a model folder.
-        objectives: one, or several for a Pareto campaign.
+        objectives: one, or several for a Pareto campaign; besides these, constraints.
         method: how molecules are proposed; the others are what Bayesian optimisation is compared with.
         start: the first molecules.
         budget: when to stop.
@@ -64,7 +65,7 @@ class CampaignRecipe(Component):
 
     seed: int = Field(default=0, ge=0)
     model: str = "zinc250k"
-    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=4)
+    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=12)
     method: Method = Bayes()
     start: Start = FromPrior()
     budget: Budget = Budget()
@@ -75,23 +76,41 @@ class CampaignRecipe(Component):
     executor: Executor = Processes()
     reference: str | None = None
 
+    @property
+    def improved(self) -> list[int]:
+        """Places of the objectives that are no constraints."""
+        return [k for k, objective in enumerate(self.objectives) if not objective.constraint]
+
+    @property
+    def constraints(self) -> list[int]:
+        """Places of those that are."""
+        return [k for k, objective in enumerate(self.objectives) if objective.constraint]
+
     @model_validator(mode="after")
     def _consistent(self) -> "CampaignRecipe":
         labels = [objective.label for objective in self.objectives]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"two objectives are called {twice[0]!r}; give one of them another name")
-        if self.budget.target is not None and len(labels) > 1:
-            raise ValueError(f"budget.target is for a single objective, and there are {len(labels)}")
-        if isinstance(self.method, LatentCMAES) and len(labels) > 1:
-            raise ValueError(f"method.kind cmaes is for a single objective, and there are {len(labels)}")
+        n = len(self.improved)
+        if not n:
+            raise ValueError(
+                "all objectives are constraints and none is to be improved; add one with another direction, "
+                "such as 'maximize', 'minimize' or 'target'"
+            )
+        if n > 4:
+            raise ValueError(f"at most 4 objectives can be improved at once, and there are {n}; combine some of them")
+        if self.budget.target is not None and n > 1:
+            raise ValueError(f"budget.target is for a single objective, and there are {n}")
+        if isinstance(self.method, LatentCMAES) and n > 1:
+            raise ValueError(f"method.kind cmaes is for a single objective, and there are {n}")
         if isinstance(self.method, GradientAscent) and not self.method.weights:
             raise ValueError("method.kind gradient needs method.weights, such as {QED = 5.0, SAS = -1.0}")
         reference = self.acquisition.reference
-        if reference != "inferred" and len(reference) != len(labels):
-            raise ValueError(f"acquisition.reference has {len(reference)} values for {len(labels)} objectives")
+        if reference != "inferred" and len(reference) != n:
+            raise ValueError(f"acquisition.reference has {len(reference)} values for {n} objectives to improve")
         given = self.start.smiles if isinstance(self.start, Given) else ()
-        n = len(given) or getattr(self.start, "n", None) or 0
-        if n > self.budget.evaluations:
-            raise ValueError(f"{n} start molecules are more than the {self.budget.evaluations} budget.evaluations")
+        start = len(given) or getattr(self.start, "n", None) or 0
+        if start > self.budget.evaluations:
+            raise ValueError(f"{start} start molecules are more than the {self.budget.evaluations} budget.evaluations")
         return self

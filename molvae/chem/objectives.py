@@ -14,6 +14,11 @@ The single scorers are in `molvae.chem.scorers`. In a recipe::
     direction = "target"
     target = 2.5
     tolerance = 0.5
+
+    [[objectives]]
+    score = {kind = "sas"}
+    direction = "at most"
+    bound = 4.0
 """
 
 import math
@@ -192,19 +197,23 @@ for _combination in (WeightedSum, Product, GeometricMean, Desirability):
 class Objective(Component):
     """A score and which way it is better. Directions are applied here and nowhere else: see `utility`.
 
+    With the direction "at most" or "at least" it is a constraint: nothing to improve, but a bound that has to hold.
+
     Attributes:
         score: what is computed.
         name: the column's name; None for the scorer's own.
         direction: None for the scorer's natural one; after building it is never None.
         target: the value to come close to, with ``direction = "target"`` only.
         tolerance: how far from the target is still as good as on it.
+        bound: the largest or least value that is allowed, with ``direction = "at most"`` or ``"at least"`` only.
     """
 
     score: Scorer
     name: str | None = Field(default=None, min_length=1)
-    direction: Literal["maximize", "minimize", "target"] | None = None
+    direction: Literal["maximize", "minimize", "target", "at most", "at least"] | None = None
     target: float | None = None
     tolerance: float = Field(default=0.0, ge=0)
+    bound: float | None = Field(default=None, exclude_if=lambda bound: bound is None)  # runs older than bounds resume
 
     @model_validator(mode="after")
     def _direction_and_target(self) -> Self:
@@ -212,10 +221,19 @@ class Objective(Component):
             raise ValueError("direction = 'target' needs target, a number")
         if self.direction != "target" and (self.target is not None or self.tolerance):
             raise ValueError("target and tolerance go with direction = 'target'; set it, or leave them out")
+        if self.constraint and self.bound is None:
+            raise ValueError(f"direction = {self.direction!r} needs bound, a number")
+        if self.bound is not None and not self.constraint:
+            raise ValueError("bound goes with direction = 'at most' or 'at least'; set it, or leave bound out")
         if self.direction is None:
             # The model is frozen, and not yet seen by anyone.
             object.__setattr__(self, "direction", self.score.natural)
         return self
+
+    @property
+    def constraint(self) -> bool:
+        """Whether this is a bound that has to hold, rather than something to improve."""
+        return self.direction in ("at most", "at least")
 
     @property
     def label(self) -> str:
@@ -253,12 +271,21 @@ class Objective(Component):
     def utility(self, value: Value) -> Value:
         """How good a raw value is, or each of an array; bigger is better.
 
-        value, −value, or −max(0, |value − target| − tolerance), by the direction.
+        value, −value, or −max(0, |value − target| − tolerance), by the direction. Of a constraint, how far within its
+        bound: it holds from 0 up.
         """
         if self.direction == "target" and self.target is not None:
             away: Value = abs(value - self.target) - self.tolerance
             return -(away * (away > 0))
+        if self.bound is not None:
+            return self.bound - value if self.direction == "at most" else value - self.bound
         return -value if self.direction == "minimize" else value
+
+    def value(self, utility: Value) -> Value:
+        """The raw value that has this utility; of a target, where there are two, the utility itself."""
+        if self.bound is not None:
+            return self.bound - utility if self.direction == "at most" else self.bound + utility
+        return -utility if self.direction == "minimize" else utility
 
 
 def named(kind_or_name: str) -> Objective:

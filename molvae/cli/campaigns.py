@@ -49,7 +49,7 @@ def status(run: Run, as_json: Annotated[bool, typer.Option("--json", help="Print
         out.print_json(json.dumps(found))
     else:
         _print_status(found)
-        _print_diagnosis(found["diagnosis"], len(found["objectives"]))
+        _print_diagnosis(found["diagnosis"], found["improved"])
         _print_warnings(found)
 
 
@@ -67,9 +67,10 @@ def export(
 
 def _print_status(found: dict[str, Any]) -> None:
     ended = found["stopped"] or "not finished"
+    feasible = "" if found["feasible"] is None else f"{found['feasible']:.0%} of the others feasible, "
     out.print(
         f"{found['folder']}: {found['used']} of {found['budget']} molecules evaluated, {found['failed']} failed, "
-        f"round {found['round']}; {ended}",
+        f"{feasible}round {found['round']}; {ended}",
         markup=False,
         soft_wrap=True,
     )

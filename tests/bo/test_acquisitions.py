@@ -7,7 +7,7 @@ import torch
 from botorch.acquisition import LogExpectedImprovement
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 
-from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Observations, Taste
+from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Observations, Taste, Thompson, log_probability
 from molvae.bo.finite import Finite, moments
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.config import parse_recipe
@@ -224,9 +224,151 @@ class TestLogEI:
         assert found.shares.tolist() == expected.shares.tolist()
 
 
+def phi(x):
+    """Of the standard normal: how much is below."""
+    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+def bounded(mean, sd):
+    """Independent candidates; the second outcome is a constraint."""
+    sd = np.array(sd, dtype=float)
+    return normal(mean, [np.diag(np.square(sd[:, k])).tolist() for k in range(sd.shape[1])])
+
+
+class TestThompson:
+    seen = Observations(STANDARD, STANDARD)
+
+    def test_each_is_chosen_as_often_as_it_is_the_best(self):
+        """P(a > b) = Φ((1 − 0) / √(1² + 2²)), or, correlated by 0.5, Φ(1 / √(1 + 4 − 2·0.5·2))."""
+        for between, expected in ((0.0, phi(1 / math.sqrt(5))), (1.0, phi(1 / math.sqrt(3)))):
+            model, candidates = normal([[0.0], [1.0]], [[[1.0, between], [between, 4.0]]])
+            first = [Thompson()(model, self.seen, candidates, 1, seed).rows[0] for seed in range(300)]
+            assert np.mean(first) == pytest.approx(expected, abs=0.05)
+
+    def test_a_batch_is_of_as_many_draws(self):
+        """Of twenty alike, each is the best of some draws; a twentieth as good never is."""
+        model, candidates = independent([0.0] * 20 + [-9.0], [1.0] * 21)
+        rows = [Thompson()(model, self.seen, candidates, 5, seed).rows for seed in range(40)]
+        assert {row for batch in rows for row in batch} == set(range(20))
+
+    def test_shares_shrink_what_a_candidate_may_turn_out_to_be(self):
+        model, candidates = independent([0.0, -1.0], [0.01, 5.0])
+        shrunk = Candidates(candidates.X, candidates.mean, candidates.sd, torch.tensor([1.0, 0.1]).double())
+        often, hardly = (
+            np.mean([Thompson()(model, self.seen, of, 1, seed).rows[0] for seed in range(150)])
+            for of in (candidates, shrunk)
+        )
+        assert often == pytest.approx(phi(-1 / 5), abs=0.07)
+        assert hardly == pytest.approx(phi(-1 / 0.5), abs=0.03)
+
+    def test_with_a_constraint_the_best_of_those_that_hold_it_in_the_draw(self):
+        """The better one holds with Φ(0.5); else the other, which always holds."""
+        model, candidates = bounded([[5.0, 0.5], [0.0, 9.0]], [[0.0, 1.0], [0.0, 0.0]])
+        seen = Observations(STANDARD, torch.tensor([[0.0, 1.0], [1.0, -1.0]]).double(), constraints=(1,))
+        first = [Thompson()(model, seen, candidates, 1, seed).rows[0] for seed in range(300, 600)]
+        assert 1 - np.mean(first) == pytest.approx(phi(0.5), abs=0.06)
+
+    def test_where_none_holds_the_least_violation_in_units_of_the_spread(self):
+        """Violations of 1 and 9, or of 2 and 1, where the second counts in hundreds."""
+        Y = torch.tensor([[0.0, 1.0, 100.0], [1.0, -1.0, -100.0]], dtype=torch.float64)
+        seen = Observations(STANDARD, Y, constraints=(1, 2))
+        model, candidates = bounded([[0.0, -1.0, -9.0], [9.0, -2.0, -1.0]], [[0.0] * 3] * 2)
+        choice = Thompson()(model, seen, candidates, 2)
+        assert choice.rows == (0, 1)
+
+
+class TestConstraints:
+    """A column that has to be at least 0."""
+
+    seen = Observations(STANDARD, torch.tensor([[-5.0, 1.0], [-9.0, -1.0]], dtype=torch.float64), constraints=(1,))
+    none = Observations(STANDARD, torch.tensor([[-5.0, -2.0], [-9.0, -1.0]], dtype=torch.float64), constraints=(1,))
+
+    def test_feasible_are_those_that_hold_all(self):
+        Y = torch.tensor([[9.0, 0.0, 1.0], [9.0, -0.1, 1.0], [9.0, 1.0, -1.0]])
+        assert Observations(Y, Y, constraints=(1, 2)).feasible.tolist() == [True, False, False]
+        assert Observations(Y, Y).feasible.all()
+        assert Observations(Y, Y, constraints=(0, 2)).improved == [1]
+
+    def test_probability_by_hand(self):
+        mean = torch.tensor([[1.0, 0.0], [-2.0, 9.0], [1.0, 3.0], [-1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+        sd = torch.tensor([[1.0, 1.0], [0.5, 1.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+        found = log_probability(mean, sd).exp().tolist()
+        assert found == pytest.approx([phi(1) / 2, phi(-4), 1, 0, 1], rel=1e-6)
+        far = log_probability(column(-40.0, -1.0), column(1.0, 0.0))
+        assert far.isfinite().all()
+        assert far[0] == pytest.approx(-804.6, abs=0.1)
+
+    def test_the_score_by_hand(self):
+        """Best feasible −5; gains of 3 and −2 spreads, √8 each."""
+        taste = UCB(weights=ALWAYS_1).taste(self.seen, np.random.default_rng(0))
+        unit = math.sqrt(8)
+        mean = torch.tensor([[-6.0 + 3 * unit, 1.0], [-6.0 - 2 * unit, -1.0]], dtype=torch.float64)
+        found = taste(mean, torch.ones_like(mean)).tolist()
+        expected = [phi(1) * math.log1p(math.exp(3)), phi(-1) * math.log1p(math.exp(-2))]
+        assert found == pytest.approx([math.log(value) for value in expected])
+
+    @pytest.mark.parametrize("level", [-100.0, -5.0, 100.0])
+    def test_whatever_the_sign_of_the_score_more_probable_is_better_and_so_is_more(self, level):
+        taste = UCB().taste(self.seen, np.random.default_rng(0))
+        mean = torch.tensor([[level, 0.5], [level, -0.5], [level - 1, 0.5]], dtype=torch.float64)
+        scores = taste(mean, torch.ones_like(mean))
+        assert scores[0] > scores[1]
+        assert scores[0] > scores[2]
+
+    def test_before_any_is_feasible_the_probability_alone_counts(self):
+        taste = UCB().taste(self.none, np.random.default_rng(0))
+        mean = torch.tensor([[0.0, -1.0], [99.0, -1.0], [-99.0, -0.5]], dtype=torch.float64)
+        assert taste(mean, torch.ones_like(mean)).exp().tolist() == pytest.approx([phi(-1), phi(-1), phi(-0.5)])
+
+    def test_the_incumbent_is_the_best_feasible_by_the_same_shares(self):
+        Y = torch.tensor([[1.0, 3.0, 1.0], [3.0, 1.0, 1.0], [9.0, 9.0, -1.0]], dtype=torch.float64)
+        seen = Observations(Y, Y, torch.zeros(2, dtype=torch.float64), (2,))
+        for seed in range(5):
+            taste = UCB().taste(seen, np.random.default_rng(seed))
+            scores = (Y[:2, :2] / Y[:, :2].std(0) / taste.shares).amin(1)
+            assert taste.best == pytest.approx(scores.max().item())
+
+    @pytest.mark.parametrize("acquisition", [UCB(), LogEI(), Thompson()], ids=["ucb", "logei", "thompson"])
+    def test_a_sure_violation_is_chosen_last(self, acquisition):
+        model, candidates = bounded([[-4.0, 2.0], [50.0, -2.0], [-4.5, 1.0]], [[1.0, 0.1]] * 3)
+        assert acquisition(model, self.seen, candidates, 3).rows[-1] == 1
+
+    @pytest.mark.parametrize("acquisition", [UCB(), LogEI(), Thompson()], ids=["ucb", "logei", "thompson"])
+    def test_as_long_as_none_is_feasible_what_may_be_comes_first(self, acquisition):
+        model, candidates = bounded([[50.0, -3.0], [-9.0, 0.5], [50.0, -2.0]], [[1.0, 0.5]] * 3)
+        assert acquisition(model, self.none, candidates, 1).rows == (1,)
+
+    def test_expected_improvement_is_multiplied_by_the_probability(self):
+        """Of independent outcomes: EI = sd·(φ(u) + u·Φ(u)), u = (mean − best feasible) / sd."""
+        model, candidates = bounded([[-4.0, 0.5], [-2.0, -1.0]], [[1.0, 1.0]] * 2)
+        expected = [
+            (math.exp(-(u**2) / 2) / math.sqrt(2 * math.pi) + u * phi(u)) * phi(c) for u, c in ((1, 0.5), (3, -1.0))
+        ]
+        choice = LogEI(samples=4096)(model, self.seen, candidates, 1)
+        assert choice.rows == (0,)
+        assert choice.values[0] == pytest.approx(math.log(expected[0]), abs=0.03)
+        second = Candidates(*(part[1:] for part in vars(candidates).values()))
+        assert LogEI(samples=4096)(model, self.seen, second, 1).values[0] == pytest.approx(
+            math.log(expected[1]), abs=0.05
+        )
+
+    @pytest.mark.parametrize("acquisition", [UCB(), LogEI(), Thompson()], ids=["ucb", "logei", "thompson"])
+    def test_several_objectives_and_a_constraint_between_them(self, acquisition):
+        """Only the third is both feasible and beyond the front."""
+        Y = torch.tensor([[1.0, 1.0, 3.0], [3.0, 1.0, 1.0], [9.0, -1.0, 9.0]], dtype=torch.float64)
+        mean = torch.tensor([[2.0, 3.0, 0.5], [9.0, -3.0, 9.0], [4.0, 2.0, 4.0], *Y.tolist()], dtype=torch.float64)
+        model = Finite(mean, 0.01 * torch.eye(6, dtype=torch.float64).expand(3, 6, 6))
+        seen = Observations(model.rows[3:], Y, torch.zeros(2, dtype=torch.float64), (1,))
+        shares = torch.ones(3, dtype=torch.float64)
+        candidates = Candidates(model.rows[:3], model.mean[:3], model.sd[:3], shares)
+        assert acquisition(model, seen, candidates, 1).rows == (2,)
+        infeasible = Observations(seen.X[2:], seen.Y[2:], seen.reference, (1,))
+        assert acquisition(model, infeasible, candidates, 1).rows in ((0,), (2,))
+
+
 @pytest.mark.parametrize("m", [1, 2])
-@pytest.mark.parametrize("acquisition", [UCB(), LogEI(samples=16)], ids=["ucb", "logei"])
-class TestEither:
+@pytest.mark.parametrize("acquisition", [UCB(), LogEI(samples=16), Thompson()], ids=["ucb", "logei", "thompson"])
+class TestEach:
     """What every acquisition promises."""
 
     def test_a_batch_has_different_rows_and_finite_values(self, acquisition, m, fragments):

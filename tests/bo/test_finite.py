@@ -97,6 +97,21 @@ def test_conditioned_by_hand():
     assert after.conditioned(0).covariance.tolist() == after.covariance.tolist()
 
 
+def test_draws_have_the_mean_and_the_covariance():
+    """Of two outcomes, the first with a pair of twins."""
+    mean = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 5.0]], dtype=torch.float64)
+    covariance = torch.tensor([[[4.0, 4, 1], [4, 4, 1], [1, 1, 9]], [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 0]]]).double()
+    draws = Finite(mean, covariance).draws(20_000, 0)
+    assert draws.shape == (20_000, 3, 2)
+    torch.testing.assert_close(draws.mean(0), mean, atol=0.1, rtol=0)
+    for k in range(2):
+        torch.testing.assert_close(draws[..., k].T.cov(), covariance[k], atol=0.2, rtol=0)
+    torch.testing.assert_close(draws[:, 0, 0] + 1, draws[:, 1, 0], atol=1e-6, rtol=0)
+    across = torch.stack([draws[:, 0, 0], draws[:, 0, 1]]).corrcoef()[0, 1]
+    assert abs(across.item()) < 0.03
+    assert torch.equal(Finite(mean, covariance).draws(5, 1), Finite(mean, covariance).draws(5, 1))
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
 def test_conditioned_is_the_process_with_one_more_observation_without_noise(points, scale):
     X = points.numpy()

@@ -10,13 +10,14 @@ from molvae.bo.pareto import fronts
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.campaign import ask
 from molvae.campaign.ask import next_round, start_set
-from molvae.campaign.progress import utilities
+from molvae.campaign.progress import merits, utilities
 from molvae.campaign.state import Failed, Observed, fold
 from molvae.chem.fingerprints import counts
 from molvae.chem.molecule import Molecule
 
 LOGP = {"score": {"kind": "logp"}}
 DOWN = {"score": {"kind": "sas"}, "direction": "minimize"}
+AT_MOST, NEVER = ({"score": {"kind": "sas"}, "direction": "at most", "bound": bound} for bound in (2.5, 0.0))
 EVERY_MOVE = {"generations": 2, "children": 40}
 
 
@@ -57,8 +58,10 @@ def test_the_start_set_is_the_recipes(recipe, space):
 
 
 @pytest.mark.parametrize("surrogate", ["additive", "latent"])
-@pytest.mark.parametrize("acquisition", ["ucb", "logei"])
-@pytest.mark.parametrize("objectives", [[LOGP], [DOWN, LOGP]], ids=["one", "two"])
+@pytest.mark.parametrize("acquisition", ["ucb", "logei", "thompson"])
+@pytest.mark.parametrize(
+    "objectives", [[LOGP], [DOWN, LOGP], [AT_MOST, LOGP], [LOGP, NEVER]], ids=["one", "two", "some", "none"]
+)
 def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate, acquisition, objectives):
     monkeypatch.setattr("botorch.acquisition.multi_objective.logei._try_load_fused_kernel", lambda: None)
     kinds = {"surrogate": {"kind": surrogate}, "acquisition": {"kind": acquisition}}
@@ -70,16 +73,16 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
     smiles = [record.proposal.smiles for record in state.observed]
 
     def features(smiles):
-        points = open_space.encode(smiles)
-        return (
-            points if surrogate == "latent" else np.concatenate([counts(list(map(Molecule.parse, smiles))), points], 1)
-        )
+        points, molecules = open_space.encode(smiles), [Molecule.parse(text) for text in smiles]
+        return points if surrogate == "latent" else np.concatenate([counts(molecules), points], 1)
 
     expected = features(smiles)
     assert X.shape[1] == open_space.latent + (COUNTS if surrogate == "additive" else 0)
     pairs = list(zip(expected.tolist(), utilities(state, asked).tolist(), strict=True))
     assert sorted(zip(X.tolist(), Y.tolist(), strict=True)) == sorted(pairs)
-    assert fronts(Y.numpy()).tolist() == sorted(fronts(Y.numpy()))
+    merit = dict(zip(map(tuple, utilities(state, asked).tolist()), merits(state, asked), strict=True))
+    order = fronts(np.stack([merit[tuple(row)] for row in Y.tolist()])).tolist()
+    assert order == sorted(order)
 
     assert [p.call for p in proposals] == [7, 8, 9, 10]
     assert {p.round for p in proposals} == {made.round} == {1}

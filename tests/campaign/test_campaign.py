@@ -316,3 +316,40 @@ def test_a_model_that_is_not_fit_is_said_at_the_start_alone(recipe, tmp_path, mo
         Campaign.open(asked, tmp_path / "out").ask()
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said == ["the model zinc250k is not fit for campaigns: too few of its samples are molecules"]
+
+
+AREA = {"score": {"kind": "descriptor", "name": "TPSA"}, "direction": "at least", "bound": 40.0}
+POLAR = [AREA, {"score": {"kind": "logp"}}]
+
+
+@pytest.mark.parametrize("acquisition", ["ucb", "logei", "thompson"])
+def test_where_the_optimum_breaks_a_constraint_the_best_that_holds_it_is_found(recipe, toy, tmp_path, acquisition):
+    """The greasiest molecules of the toy's pool have hardly any polar surface."""
+    space = toy.ToySpace()
+    logp, _, area = np.array([toy.descriptors(smiles)[:3] for smiles in space.smiles]).T
+    polar = np.sort(logp[area >= 40])[::-1]
+    assert logp.max() > polar[0] + 1.5
+    budget = {"evaluations": 50}
+    run = Campaign.open(
+        recipe(objectives=POLAR, q=8, budget=budget, acquisition={"kind": acquisition}), tmp_path, space=space
+    )
+    run.run()
+    status, frame = run.status(), run.table()
+    assert status["best"]["logP"] >= polar[2]
+    assert status["molecules"][0]["logP"] == status["best"]["logP"]
+    shown = [one["feasible"] for one in status["molecules"]]
+    assert shown == sorted(shown, reverse=True)
+    assert status["feasible"] == frame["feasible"].mean()
+    assert (frame["feasible"] == (frame["TPSA"] >= 40)).all()
+
+
+@pytest.mark.parametrize("method", ["bayes", "cmaes"])
+def test_a_start_set_without_a_feasible_molecule_is_left_behind(recipe, toy, space, tmp_path, method):
+    greasy = sorted(space.smiles, key=lambda smiles: toy.descriptors(smiles)[2])[:8]
+    changes = {"start": {"kind": "given", "smiles": greasy}, "q": 8, "budget": {"evaluations": 48}}
+    run = Campaign.open(recipe(objectives=POLAR, method={"kind": method}, **changes), tmp_path, space=space)
+    run.ask()
+    assert (run.status()["feasible"], run.status()["best"]) == (None, None)
+    state = run.run()
+    assert (state.values[:8, 0] < 40).all()
+    assert run.status()["feasible"] > 0

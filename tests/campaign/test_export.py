@@ -95,6 +95,25 @@ def test_ranking_does_not_depend_on_units(Y, k):
     assert ranking(Y * [2.0**k, 1.0])[1].tolist() == ranking(Y)[1].tolist()
 
 
+def test_a_table_with_a_constraint_says_who_holds_it(recipe):
+    """MolWt up, logP at most 1.35; logP is predicted as what is within the bound: 2 less, or 2 more, and 1.35 back."""
+    weight = {"score": {"kind": "descriptor", "name": "MolWt"}, "direction": "maximize"}
+    made = recipe(objectives=[weight, {**LOGP, "direction": "at most", "bound": 1.35}])
+    state = campaign((94, 1.4), (46, -0.1), (139, 1.3), (100, 1.45), (58, 1.35))
+    frame = table(state, made, FACTS)
+    assert frame["SMILES"].tolist() == [NITROPHENOL, "CCCC", ETHANOL, PHENOL, CYCLOHEXANOL]
+    assert frame["feasible"].tolist() == [True, True, True, False, False]
+    assert frame["front"].tolist() == [1, 2, 3, 4, 5]
+    assert list(frame.columns[2:7]) == ["rank", "front", "feasible", "MolWt", "logP"]
+    assert frame["logP_predicted"].fillna(9).tolist() == [1.35 + 2, 1.35 + 2, 9, 9, 1.35 + 2]  # mean of −2
+    told = columns(made, FACTS)
+    assert "whether all constraints hold" in told["feasible"].meaning
+    assert (told["logP"].direction, told["MolWt"].direction) == ("at most 1.35", "maximize")
+    assert list(told) == list(frame.columns)
+    assert "feasible" not in columns(recipe(), FACTS)
+    assert len(table(State(), made, FACTS)) == 0
+
+
 def test_single_objective_table(recipe):
     made = recipe(objectives=[LOGP], seed=3)
     frame = table(campaign((1.4,), (-0.1,), (1.3,), (1.4,), (0.2,)), made, FACTS)

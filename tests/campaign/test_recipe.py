@@ -13,6 +13,7 @@ from molvae.errors import RecipeError
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 QED = {"score": {"kind": "qed"}}
 SAS = {"score": {"kind": "sas"}}
+AT_MOST = {"score": {"kind": "logp"}, "direction": "at most", "bound": 3.0}
 
 
 def test_the_demo_campaign():
@@ -41,6 +42,12 @@ def test_a_recipe_round_trips_through_its_table(recipe, changes):
     assert parse_recipe(as_table(recipe(**changes)), CampaignRecipe) == recipe(**changes)
 
 
+def test_constraints_do_not_count_as_objectives_to_improve():
+    table = {"objectives": [AT_MOST, QED], "budget": {"target": 0.9}, "method": {"kind": "cmaes"}}
+    recipe = parse_recipe(table, CampaignRecipe)
+    assert (recipe.improved, recipe.constraints) == ([1], [0])
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -48,6 +55,15 @@ def test_a_recipe_round_trips_through_its_table(recipe, changes):
         ({"objectives": [QED, QED]}, "two objectives are called 'QED'"),
         ({"objectives": [QED, SAS], "budget": {"target": 0.9}}, "budget.target is for a single objective"),
         ({"objectives": [QED, SAS], "acquisition": {"reference": [0.1]}}, "1 values for 2 objectives"),
+        ({"objectives": [AT_MOST]}, "all objectives are constraints and none is to be improved; add one"),
+        (
+            {"objectives": [QED, AT_MOST], "acquisition": {"reference": [0.1, 3]}},
+            "2 values for 1 objectives to improve",
+        ),
+        (
+            {"objectives": [QED, SAS, {**QED, "name": "a"}, {**QED, "name": "b"}, {**QED, "name": "c"}, AT_MOST]},
+            "at most 4 objectives can be improved at once, and there are 5",
+        ),
         ({"start": {"kind": "prior", "n": 400}}, "400 start molecules are more than the 300"),
         ({"start": {"kind": "given", "smiles": []}}, "start.given.smiles"),
         ({"start": {"kind": "pryor"}}, "there is no kind 'pryor'; did you mean 'prior'"),

@@ -47,6 +47,29 @@ def test_target(value, target, tolerance, other):
         assert made.utility(value) >= made.utility(other)
 
 
+@given(finite, finite)
+def test_a_bound_holds_from_a_utility_of_0_up(value, bound):
+    most = Objective(score=LogP(), direction="at most", bound=bound)
+    least = Objective(score=LogP(), direction="at least", bound=bound)
+    assert (most.utility(value) >= 0) == (value <= bound)
+    assert (least.utility(value) >= 0) == (value >= bound)
+    assert most.utility(value) == -least.utility(value)
+    assert most.constraint
+    assert not Objective(score=LogP()).constraint
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize", "at most", "at least"])
+def test_a_utility_stands_for_a_value(direction):
+    made = Objective(score=LogP(), direction=direction, bound=2.0 if "at" in direction[:2] else None)
+    assert made.value(made.utility(0.75)) == 0.75
+
+
+def test_where_there_is_no_bound_recipes_read_as_they_did_before_there_were_any():
+    assert "bound" not in as_table(Objective(score=LogP()))
+    bounded = Objective(score=LogP(), direction="at most", bound=3.0)
+    assert parse_recipe(as_table(bounded), Objective) == bounded
+
+
 def test_natural_directions_are_filled_in_and_kept():
     assert Objective(score=SAS()).direction == "minimize"
     assert Objective(score=QED()).direction == "maximize"
@@ -134,9 +157,12 @@ def test_a_toml_recipe(tmp_path, aspirin):
         ({"score": {}}, r"key 'kind' is required"),
         ({"score": {"kind": "qed", "weight": 1}}, r"score.qed.weight: unknown key"),
         ({"score": {"kind": "qed"}, "direktion": "maximize"}, r"unknown key; did you mean 'direction'"),
-        ({"score": {"kind": "qed"}, "direction": "up"}, r"'maximize', 'minimize' or 'target'"),
+        ({"score": {"kind": "qed"}, "direction": "up"}, r"'maximize', 'minimize', 'target', 'at most' or 'at least'"),
         ({"score": {"kind": "qed"}, "direction": "target"}, r"direction = 'target' needs target"),
         ({"score": {"kind": "qed"}, "target": 1}, r"target and tolerance go with direction = 'target'"),
+        ({"score": {"kind": "qed"}, "direction": "at most"}, r"direction = 'at most' needs bound"),
+        ({"score": {"kind": "qed"}, "direction": "maximize", "bound": 1}, r"bound goes with direction = 'at most' or"),
+        ({"score": {"kind": "qed"}, "direction": "at least", "bound": 1, "target": 2}, r"target and tolerance go with"),
         ({"score": {"kind": "qed"}, "tolerance": 1}, r"target and tolerance go with direction = 'target'"),
         (
             {"score": {"kind": "qed"}, "direction": "target", "target": 1, "tolerance": -1},

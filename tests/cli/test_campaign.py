@@ -68,6 +68,15 @@ class TestOptimize:
         assert found["N"].tolist() == [smiles.upper().count("N") for smiles in found["SMILES"]]
         assert found["front"].iloc[0] == 1
 
+    def test_a_constraint_is_a_column_and_a_share(self, molvae, campaign, tmp_path):
+        bound = {"score": {"kind": "logp"}, "direction": "at least", "bound": 1.0}
+        told = molvae("optimize", campaign(objectives=[{"score": {"kind": "qed"}}, bound]), "--out", "run").stdout
+        molvae("export", "run", "-o", "found.csv")
+        found = pd.read_csv(tmp_path / "found.csv")
+        assert f"{found['feasible'].mean():.0%} of the others feasible, round" in told
+        assert (found["feasible"] == (found["logP"] >= 1)).all()
+        assert "into the ten best" in molvae("status", "run").stdout
+
     def test_an_objective_that_fails_costs_its_molecule_alone(self, molvae, campaign, tmp_path):
         (tmp_path / "fussy_here.py").write_text("def score(smiles):\n    return len(smiles) / ('N' not in smiles)\n")
         objectives = [{"score": {"kind": "callable", "call": "fussy_here:score"}}]
