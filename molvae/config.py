@@ -26,6 +26,9 @@ class Component(BaseModel):
 
 Recipe = TypeVar("Recipe", bound=Component)
 
+MOST_NAMES = 24
+"""Names that a hint lists; a module of anybody's may have hundreds."""
+
 
 def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str] = ()) -> Recipe:
     """The recipe in a TOML file, with ``overrides`` such as ``"train.batch=512"`` applied on top.
@@ -53,7 +56,11 @@ def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "
     try:
         return schema.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
-        lines = [_explain(dict(item), schema) for item in error.errors()]
+        found = error.errors()
+        inner = {item["loc"][:-k] for item in found for k in range(1, len(item["loc"]))}
+        # a list whose items do not fit counts as too short as well: what is wrong with the items says it all
+        told = [item for item in found if item["type"] != "too_short" or item["loc"] not in inner]
+        lines = [_explain(dict(item), schema) for item in told]
         raise RecipeError(f"{source} does not fit:\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
@@ -82,12 +89,13 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str =
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as ``"; did you mean 'batch'?"``, or the list of what may come, or nothing."""
+    """A hint such as ``"; did you mean 'batch'?"``, or (the first `MOST_NAMES` of) what may come, or nothing."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(sorted(known))}" if known else ""
+    shown, left = sorted(known)[:MOST_NAMES], len(known) - MOST_NAMES
+    return f"; known are {', '.join(shown)}{f' and {left} more' if left > 0 else ''}" if known else ""
 
 
 def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel]) -> dict[str, Any]:

@@ -201,6 +201,18 @@ def test_nearest_lists_what_there_is_where_nothing_is_near():
     assert nearest("btach", ["batch", "epochs"]) == "; did you mean 'batch'?"
     assert nearest("xyz", ["b", "a"]) == "; known are a, b"
     assert nearest("xyz", []) == ""
+    assert nearest("xyz", [f"name{k:03}" for k in range(300)]).endswith("name023 and 276 more")
+
+
+def test_a_list_whose_items_do_not_fit_is_not_called_too_short():
+    class Shapes(Component):
+        shapes: tuple[Annotated[Round | Square, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe({"shapes": [{"kind": "squire"}]}, Shapes)
+    assert str(caught.value).splitlines()[1:] == ["  shapes.0: there is no kind 'squire'; did you mean 'square'?"]
+    with pytest.raises(RecipeError, match="shapes: Tuple should have at least 1 item"):
+        parse_recipe({"shapes": []}, Shapes)
 
 
 def test_a_section_without_kind_is_of_its_default_kind():

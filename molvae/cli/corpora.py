@@ -30,11 +30,14 @@ def fetch(
     source: Annotated[list[Path] | None, typer.Option("--from", help="A file or folder at hand; repeatable.")] = None,
 ) -> None:
     """Download a dataset, or take it from files at hand; resumes, verifies, writes its manifest last."""
+    from molvae.folders import unseal
     from molvae.vae import datasets
 
     folder = folder or Path("data") / name / "raw"
     with progress_bar(f"fetching {name}", "bytes") as update:
         datasets.fetch(name, folder, source or (), progress=lambda part, done, total: update(done, total, part=part))
+    if missing := unseal(folder, verify=False)["missing"]:
+        remark(f"without {', '.join(missing)}: the same command without --from, or with that file, adds the rest")
     remark(f"{name} is in {folder}; next: molvae data prepare {folder} -o data/{name}/prepared")
 
 

@@ -49,6 +49,12 @@ def test_fetch_from_a_file_at_hand(molvae, tmp_path):
     assert "copy.smi" in (tmp_path / "raw" / "manifest.json").read_text()
 
 
+def test_fetch_says_which_parts_the_files_at_hand_leave_out(molvae, tmp_path):
+    (tmp_path / "zinc-train.smi").write_text("CCO\n")
+    told = molvae("data", "fetch", "zinc250k", "--from", "zinc-train.smi", "-o", "raw").stderr
+    assert "without valid, test: the same command without --from" in told
+
+
 def test_fetch_refuses_a_file_that_is_not_there_or_another_set(refused, tmp_path):
     assert "no-such.smi" in refused("data", "fetch", "nci5k", "--from", "no-such.smi", code=1)
     assert "did you mean 'nci5k'?" in refused("data", "fetch", "nci5", code=2)
