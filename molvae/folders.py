@@ -36,7 +36,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise FolderError(f"{path} could not be written: {error.strerror or error}") from error
+        why = "there is a file where its folder should be" if path.parent.is_file() else error.strerror or error
+        raise FolderError(f"{path} could not be written: {why}") from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -111,7 +112,8 @@ def only_writer(folder: str | Path, what: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FolderError(f"{folder} cannot be made: {error.strerror or error}") from error
+        why = "there is a file of that name" if folder.is_file() else error.strerror or error
+        raise FolderError(f"{folder} cannot be made: {why}") from error
     lock, holder = FileLock(folder / ".lock"), folder / ".pid"
     try:
         lock.acquire(timeout=0)

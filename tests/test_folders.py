@@ -233,3 +233,14 @@ def test_what_was_left_unfinished_may_be_filled_again(tmp_path):
 def test_json_is_written_readable(tmp_path):
     write_json(tmp_path / "a.json", {"β": [1]})
     assert (tmp_path / "a.json").read_text() == '{\n  "β": [\n    1\n  ]\n}\n'
+
+
+def test_a_file_where_a_folder_should_be_is_told_so(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(FolderError, match=r"a\.json could not be written: there is a file where its folder should be"):
+        write_json(tmp_path / "taken" / "a.json", {})
+    with (
+        pytest.raises(FolderError, match="taken cannot be made: there is a file of that name"),
+        only_writer(tmp_path / "taken", "this run"),
+    ):
+        pass
