@@ -7,7 +7,7 @@ from typing import Final
 
 SUMS: Final = 12
 """Sums of bond orders that are told apart, 0 to 11."""
-NEVER: Final = 1_000_000
+NEVER: Final = 10_000
 """Characters of what cannot be had."""
 UNMATCHED: Final = 1
 MATCHED: Final = 2

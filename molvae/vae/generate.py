@@ -1,13 +1,17 @@
 """z → text: greedy, sampled, or by beam search, a batch at a time; with or without the grammar."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from molvae.vae import recurrence
-from molvae.vae.grammar import Grammar
 from molvae.vae.nets import Decoder
 from molvae.vae.vocab import END, START
+
+if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
+    from molvae.vae.grammar import Grammar
 
 CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
@@ -22,7 +26,7 @@ def generate(
     longest: int,
     temperature: float | None = None,
     generator: torch.Generator | None = None,
-    grammar: Grammar | None = None,
+    grammar: "Grammar | None" = None,
 ) -> Tensor:
     """Ids of the strings that ``z`` decodes to. A greedy string does not depend on what else is in the batch.
 
@@ -51,21 +55,19 @@ def _generate(
     longest: int,
     temperature: float | None,
     generator: torch.Generator | None,
-    grammar: Grammar | None,
+    grammar: "Grammar | None",
 ) -> Tensor:
     out = torch.full((len(z), longest), END, device=z.device)
     rows = torch.arange(len(z), device=z.device)
     chosen, (fixed, state) = torch.full_like(rows, START), steps.begin(z)
-    written = grammar.start(len(z), z.device) if grammar else None
+    written = grammar.start(len(z)) if grammar else None
     for t in range(longest):
         scores = steps.next(chosen, fixed, state)
         if grammar and written:
-            allowed = grammar.allowed(written)
-            allowed[:, END] |= ~allowed.any(1)  # a string that has no way on ends, and the beam looks for another
-            scores.masked_fill_(~allowed, -torch.inf)
+            scores.masked_fill_(~grammar.allowed(written).to(z.device), -torch.inf)
         if temperature is not None:
             scores = scores / temperature + _gumbel(scores, generator)
-        chosen = torch.where(chosen == END, END, scores.argmax(-1))
+        chosen = torch.where(chosen == END, END, scores.argmax(-1))  # END, the first id, where there is no way on
         out[rows, t] = chosen
         if grammar and written:
             written = grammar.advance(written, chosen)
@@ -79,7 +81,7 @@ def _generate(
     return out
 
 
-def beam(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None, width: int) -> list[Tensor]:
+def beam(decoder: Decoder, z: Tensor, longest: int, grammar: "Grammar | None", width: int) -> list[Tensor]:
     """The likeliest strings that a beam of ``width`` finds for each point, best first.
 
     Args:
@@ -96,7 +98,9 @@ def beam(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None, wid
 
 
 @torch.inference_mode()
-def beam_odds(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None, width: int) -> tuple[Tensor, Tensor]:
+def beam_odds(
+    decoder: Decoder, z: Tensor, longest: int, grammar: "Grammar | None", width: int
+) -> tuple[Tensor, Tensor]:
     """As `beam`, with log p(string | z) of the decoder, in nats.
 
     Returns:
@@ -110,18 +114,18 @@ def beam_odds(decoder: Decoder, z: Tensor, longest: int, grammar: Grammar | None
     return torch.cat([ids for ids, _ in parts]), torch.cat([odds for _, odds in parts])
 
 
-def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: Grammar | None, width: int) -> tuple[Tensor, Tensor]:
+def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", width: int) -> tuple[Tensor, Tensor]:
     ids = torch.full((len(z), width, longest), END, device=z.device)
     odds = torch.full((len(z), width), -torch.inf, device=z.device)
     points, out, total = torch.arange(len(z), device=z.device), ids.flatten(0, 1), odds.clone()
     total[:, 0] = 0  # all the same at first
     fixed, state = steps.begin(z.repeat_interleave(width, 0))
     chosen = torch.full((len(out),), START, device=z.device)
-    written = grammar.start(len(out), z.device) if grammar else None
+    written = grammar.start(len(out)) if grammar else None
     for t in range(longest):
         scores = steps.next(chosen, fixed, state).log_softmax(-1)
         if grammar and written:
-            scores.masked_fill_(~grammar.allowed(written), -torch.inf)
+            scores.masked_fill_(~grammar.allowed(written).to(z.device), -torch.inf)
         ended = chosen == END
         scores[ended] = -torch.inf
         scores[ended, END] = 0

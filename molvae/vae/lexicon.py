@@ -1,115 +1,116 @@
 """The vocabulary as the grammar reads it: its atoms, brackets and signs as tables."""
 
-from dataclasses import dataclass, replace
 from itertools import product
-from typing import Final, Self
+from typing import Any, Final, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from molvae.errors import DataError
-from molvae.vae import matching
-from molvae.vae.atoms import CONTEXTS, NEVER, Costs, Kind, bracketed, organic, price
-from molvae.vae.bonding import CHOICES, FIELD, NONE, PER_KIND, Bonding, bonding
-from molvae.vae.vocab import END, RESERVED, Vocab
+from molvae.vae.atoms import CONTEXTS, MATCHED, NEVER, SUMS, UNMATCHED, Costs, Kind, bracketed, organic, price
+from molvae.vae.vocab import RESERVED, Vocab
+from molvae.vae.writing import PER_KIND, SIGNS, TIES
 
-SIGNS: Final = ("", "end", "(", ")", "-", "=", "#", "/", ".", "l", "r", "%", *"0123456789")
-"""What has a meaning outside of brackets and is no atom; the first stands for the rest."""
-DIGIT: Final = SIGNS.index("0")
-PATHS: Final = len(CONTEXTS) * 4
-"""Contexts in which an atom is due, with and without a bond that must stay free, with and without a ring number."""
+Array = np.ndarray[Any, Any]
+
+ATOM: Final = np.dtype(
+    [
+        ("left", "i1", (3, 2)),
+        *((name, "i1") for name in ("aromatic", "lonely", "matchable", "tail")),
+        *((name, "i2") for name in ("multiple", "full", "more", "fill")),
+    ]
+)
+"""What is known of an atom, see `writing.PER_KIND`.
+
+``left``: how it may be left: now; in the end; in the end, with another bond; without and with a ring that is spare for
+a further aromatic bond. ``multiple``: the atom of the kind that it becomes by a multiple bond. ``fill``, ``more``:
+fewest characters that complete it, and by at least one more bond. ``lonely``: it lacks an aromatic bond; ``matchable``:
+it can have a double bond of the matching. ``full``: the atom that the sign ``tail``, l or r, makes of it.
+"""
 
 
-@dataclass(frozen=True)
-class Lexicon:
-    """Tables of a vocabulary, on one device.
+class Lexicon(NamedTuple):
+    """Tables of a vocabulary.
 
     Attributes:
-        bonding: what its atoms may do next.
-        following: node after a character, flat over (node, character); 0 where there is none. Node 0 is outside of
-            brackets.
-        atom: the atom that is complete at a node, −1 elsewhere.
-        cost: fewest characters after each character that complete the atom, ``(node · PATHS, vocabulary)``.
-        sign: row of SIGNS of each character.
-        bond, order: which bond each of SIGNS is; the order of a bond.
-        tail: of an atom, 1 for a carbon that may become chlorine, 2 for a boron that may become bromine.
-        halogen: the number that is added to these to make them so.
-        keep, with_bit: see `matching.tables`.
-        ends: `Bonding.ends` as sets of configurations.
-        shifts: where the fields of `Bonding.choices` begin, ``(fields, 1)``.
-        digits: ring numbers that are kept, from 0; ``numbers``: how many of them can be written.
+        atoms: ATOM of each.
+        following: node after a character, ``(node, character)``; 0 where there is none. Node 0 is outside of brackets.
+        complete: the atom that is complete at a node, else 0.
+        cost: fewest characters after a character that complete the atom, ``(node, path, character)``; a path is one
+            of CONTEXTS, without and with a bond that must stay free, with and without a ring number.
+        least: fewest characters of an atom after each bond sign, what completes it included.
+        sign: which of SIGNS each character is.
+        numbers: of rings that can be written.
     """
 
-    bonding: Bonding
-    following: Tensor
-    atom: Tensor
-    cost: Tensor
-    sign: Tensor
-    bond: Tensor
-    order: Tensor
-    tail: Tensor
-    halogen: Tensor
-    keep: Tensor
-    with_bit: Tensor
-    ends: Tensor
-    shifts: Tensor
-    digits: int
+    atoms: Array
+    following: Array
+    complete: Array
+    cost: Array
+    least: Array
+    sign: Array
     numbers: int
-    characters: int
 
-    @classmethod
-    def of(cls, vocab: Vocab, device: torch.device) -> Self:
-        """The tables of a vocabulary.
 
-        Raises:
-            DataError: it has no carbon, with which the grammar completes what is open.
-        """
-        if "C" not in vocab.characters:
-            raise DataError(
-                f"the grammar needs C in the vocabulary, which has {vocab.characters!r}; decode with grammar=False"
-            )
-        tree, costs = _Tree(vocab.characters), Costs(vocab.characters)
-        kinds = _closed([*tree.kinds, Kind("Cl"), Kind("Br"), Kind("H", 1, 0)])
-        number = {kind: k for k, kind in enumerate(kinds)}
-        following, cost = tree.tables(vocab, costs)
-        least = 1 + cost.view(-1, len(CONTEXTS), 4, len(vocab))[0, :, 2].amin(-1)
-        bonds = bonding(kinds, costs, dict(zip(CONTEXTS, least.tolist(), strict=True)))
-        signs = ["", "", *("/" if c == "\\" else c for c in vocab.characters)]
-        sign = torch.tensor([SIGNS.index(c) if c in SIGNS else 0 for c in signs])
-        sign[END] = SIGNS.index("end")
-        tail = torch.zeros(len(bonds.more), dtype=torch.long)
-        stubs = [(Kind("C"), Kind("Cl")), (Kind("B"), Kind("Br"))]
-        halogen = [0, *(PER_KIND * (number[full] - number.get(stub, 0)) for stub, full in stubs)]
-        for k, (stub, _) in enumerate(stubs):
-            if stub in number:
-                tail[number[stub] * PER_KIND : (number[stub] + 1) * PER_KIND] = k + 1
-        digits = [int(c) for c in vocab.characters if c.isdigit()]
-        with_bit, keep = matching.tables(torch.device("cpu"))
-        tables = cls(
-            bonding=bonds,
-            following=following.flatten(),
-            atom=torch.tensor([-1 if kind is None else number[kind] * PER_KIND for kind in tree.kind_at]),
-            cost=cost,
-            sign=sign,
-            bond=torch.tensor([max(0, "-=#/".find(s) + 1) if s else NONE for s in SIGNS]),
-            order=torch.tensor([1, 1, 2, 3, 1]),
-            tail=tail,
-            halogen=torch.tensor(halogen),
-            keep=keep,
-            with_bit=with_bit,
-            ends=keep[bonds.ends],
-            shifts=FIELD * torch.arange(len(CHOICES))[:, None],
-            digits=100 if "%" in vocab.characters else max(digits, default=0) + 1,
-            numbers=100 if "%" in vocab.characters else len(digits),
-            characters=len(vocab),
+def rings(vocab: Vocab) -> int:
+    """Ring numbers that are kept, from 0."""
+    return 100 if "%" in vocab.characters else 1 + max([0, *(int(c) for c in vocab.characters if c.isdigit())])
+
+
+def lexicon(vocab: Vocab) -> Lexicon:
+    """The tables of a vocabulary.
+
+    Raises:
+        DataError: it has no carbon, with which the grammar completes what is open.
+    """
+    if "C" not in vocab.characters:
+        raise DataError(
+            f"the grammar needs C in the vocabulary, which has {vocab.characters!r}; decode with grammar=False"
         )
-        return tables.to(device)
+    tree, costs = _Tree(vocab.characters), Costs(vocab.characters)
+    kinds = _closed([*tree.kinds, Kind("Cl"), Kind("Br")])
+    following, cost = tree.tables(vocab, costs)
+    least = 1 + cost[0].reshape(len(CONTEXTS), 4, -1)[:, 2].min(1)
+    signs = ["end", "", *("/" if c == "\\" else c for c in vocab.characters)]
+    return Lexicon(
+        atoms=_atoms(kinds, costs),
+        following=following,
+        complete=np.array([0 if kind is None else (1 + kinds.index(kind)) * PER_KIND for kind in tree.kind_at]),
+        cost=cost,
+        least=least[[CONTEXTS.index(to) for to in ("any", "single to aromatic", "double", "triple", "single")]],
+        sign=np.array([SIGNS.index(sign) if sign in SIGNS else 0 for sign in signs]),
+        numbers=100 if "%" in vocab.characters else sum(c.isdigit() for c in vocab.characters),
+    )
 
-    def to(self, device: torch.device) -> Self:
-        """The same tables on a device."""
-        moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
-        bonds = {name: part.to(device) for name, part in vars(self.bonding).items() if isinstance(part, Tensor)}
-        return replace(self, bonding=replace(self.bonding, **bonds), **moved)  # type: ignore[arg-type]
+
+def _atoms(kinds: list[Kind], costs: Costs) -> Array:
+    """ATOM of every atom; of those that no bonds can make, as of the first one, which stands for none, all is 0."""
+    table = np.zeros((1 + len(kinds), PER_KIND // TIES, TIES), ATOM)
+    first = {kind: PER_KIND * k for k, kind in enumerate(kinds, 1)}
+    halogens = {Kind("C"): ("l", Kind("Cl")), Kind("B"): ("r", Kind("Br"))}
+    for k, kind in enumerate(kinds, 1):
+        sign, full = halogens.get(kind, ("", kind))
+        more = kind.after_multiple
+        table[k, :2]["tail"] = SIGNS.index(sign)  # a halogen has one bond
+        table[k]["aromatic"] = kind.aromatic
+        for used, ties in product(range(SUMS), range(TIES)):
+            atom, bonds = table[k, used, ties], TIES * used + ties
+            atom["multiple"] = first[more] + bonds if more else 0
+            atom["full"] = first[full] + bonds
+            atom["fill"], atom["more"] = costs.fill(kind, used), costs.more(kind, used)
+            atom["lonely"] = kind.aromatic and ties < 2
+            atom["matchable"] = kind.reach[used] & MATCHED != 0
+            atom["left"] = list(zip(*(_left(kind, used, ties, spare) for spare in (False, True)), strict=True))
+    return table.reshape(-1)
+
+
+def _left(kind: Kind, used: int, ties: int, spare: bool) -> tuple[int, int, int]:
+    """How an atom may be left: now; in the end; in the end, with another bond."""
+    tied, more = not kind.aromatic or ties > 1, kind.aromatic and spare
+    unmatched = UNMATCHED if more and kind.onward[used] & MATCHED else 0
+    enough = tied or (more and kind.capacity - used + ties > 1)
+    on = kind.onward[used] | unmatched
+    last = kind.reach[used] | unmatched if tied else on
+    return kind.final[used] * tied, last * enough, on * enough
 
 
 def _closed(kinds: list[Kind]) -> list[Kind]:
@@ -141,17 +142,17 @@ class _Tree:
         """Each atom that can be written, once."""
         return list(dict.fromkeys(kind for kind in self.kind_at if kind is not None))
 
-    def tables(self, vocab: Vocab, costs: Costs) -> tuple[Tensor, Tensor]:
+    def tables(self, vocab: Vocab, costs: Costs) -> tuple[Array, Array]:
         """Of each node, the next node by character, and what each character costs, see `Lexicon`."""
-        following = torch.zeros(len(self.children), len(vocab), dtype=torch.long)
-        cost = torch.full((len(self.children), PATHS, len(vocab)), NEVER, dtype=torch.int32)
-        paths = [self._costs(c, free, full, costs) for c, free, full in product(CONTEXTS, (False, True), (False, True))]
-        after = torch.tensor(paths, dtype=torch.int32)
+        paths = list(product(CONTEXTS, (False, True), (False, True)))
+        following = np.zeros((len(self.children), len(vocab)), np.int16)
+        cost = np.full((len(self.children), len(paths), len(vocab)), NEVER, np.int16)
+        after = np.array([self._costs(*path, costs) for path in paths])
         for node, children in enumerate(self.children):
             for character, child in children.items():
                 k = vocab.characters.index(character) + RESERVED
                 following[node, k], cost[node, :, k] = child, after[:, child]
-        return following, cost.flatten(0, 1)
+        return following, cost
 
     def _costs(self, context: str, free: bool, full: bool, costs: Costs) -> list[int]:
         """Of each node, the fewest characters after it that complete the atom where it may stand, else NEVER."""

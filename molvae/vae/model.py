@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,11 +13,13 @@ from torch import Tensor
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.errors import SmilesError, UnknownCharacter, UsageError
 from molvae.vae.generate import beam, generate
-from molvae.vae.grammar import Grammar
 from molvae.vae.known import KnownMolecules
 from molvae.vae.nets import Net, gaussian_kl
 from molvae.vae.prior import Normal, Prior
 from molvae.vae.vocab import Vocab
+
+if TYPE_CHECKING:  # it loads numba, which few decodings need
+    from molvae.vae.grammar import Grammar
 
 ENCODE_BATCH = 1024
 COLDEST = 1e-3
@@ -88,8 +91,10 @@ class SmilesVAE:
         return self.net.settings.properties
 
     @cached_property
-    def grammar(self) -> Grammar:
+    def grammar(self) -> "Grammar":
         """Which characters of the vocabulary may follow each other."""
+        from molvae.vae.grammar import Grammar
+
         return Grammar(self.vocab, self.longest)
 
     def encode(self, smiles: Sequence[str]) -> Posterior:
@@ -154,11 +159,11 @@ class SmilesVAE:
         z = self._points(z)
         generator = torch.Generator().manual_seed(seed)
 
-        def written(points: Tensor, allowed: Grammar | None) -> list[list[str]]:
+        def written(points: Tensor, allowed: "Grammar | None") -> list[list[str]]:
             ids = generate(self.net.decoder, points, self.longest, temperature, generator, allowed)
             return [[self.vocab.decode(row)] for row in ids.cpu().tolist()]
 
-        def likeliest(points: Tensor, allowed: Grammar | None) -> list[list[str]]:
+        def likeliest(points: Tensor, allowed: "Grammar | None") -> list[list[str]]:
             found = beam(self.net.decoder, points, self.longest, allowed, WAYS)
             return [[self.vocab.decode(ids) for ids in ways.tolist()] for ways in found]
 

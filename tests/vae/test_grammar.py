@@ -1,11 +1,17 @@
 """The grammar: real molecules pass it character by character, and what cannot become a molecule does not."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from numba import njit
+from numba.core.caching import CacheImpl
 
 from molvae.chem.molecule import parse_or_none
 from molvae.vae.grammar import Grammar
 from molvae.vae.vocab import END, Vocab
+from molvae.vae.writing import _whole
 
 ZINC = Vocab("#()+-/12345678=@BCFHINOPS[\\]clnors")
 LONGEST = 60
@@ -123,3 +129,38 @@ def test_random_strings_under_the_grammar_are_molecules_far_more_often(grammar):
         shares.append(sum(parse_or_none(text) is not None for text in texts if text) / 400)
     assert shares[0] < 0.1
     assert shares[1] > 0.4
+
+
+def test_what_is_not_allowed_does_no_harm(grammar):
+    """Indices are not checked in compiled code: whatever is written, the masks of other strings stay as they are."""
+    chance, texts = torch.Generator().manual_seed(0), ["CC(=O)", "c1ccc(", "C[C@@H"]
+    state, ids = grammar.start(203), torch.randint(0, len(ZINC), (203, 300), generator=chance)
+    ids[200:, :6] = torch.tensor([grammar.vocab.encode(text) for text in texts])
+    for t in range(6):
+        state = grammar.advance(state, ids[:, t])
+    alone = torch.cat([grammar.allowed(written(grammar, text)) for text in texts])
+    assert torch.equal(grammar.allowed(state)[200:], alone)
+    for t in range(6, 300):
+        state = grammar.advance(state, ids[:, t])
+        grammar.allowed(state)
+    assert grammar.allowed(state).shape == (203, len(ZINC))
+
+
+def test_where_nothing_can_be_written_it_compiles_anew(monkeypatch):
+    def twice(values):
+        for k in range(len(values)):
+            values[k] *= 2
+
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        njit(cache=True)(twice)
+    values = torch.ones(2).numpy()
+    _whole(twice)(values)
+    assert values.tolist() == [2, 2]
+
+
+@pytest.mark.slow
+def test_numba_waits_for_the_grammar():
+    code = "import sys, molvae.vae.model, molvae.cli; print('numba' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
