@@ -35,7 +35,7 @@ def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
         for call, (text, row) in enumerate(zip(smiles, z, strict=True), start=1)
     )
     n = len(proposals)
-    return proposals, Round(0, n, n, n, time.monotonic() - began)
+    return proposals, Round(0, n, n, n, time.monotonic() - began, space.fingerprint)
 
 
 def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
@@ -53,7 +53,7 @@ def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
         found = recipe.method(space, state, utilities(state, recipe), q, int(rng.integers(2**31)))
         chosen = _proposals(space, state, found.candidates)
     numbers = found.decoded, found.valid, len(found.candidates)
-    return chosen, Round(state.round + 1, *numbers, time.monotonic() - began)
+    return chosen, Round(state.round + 1, *numbers, time.monotonic() - began, space.fingerprint)
 
 
 def _optimised(
@@ -75,7 +75,8 @@ def _optimised(
 
         return score
 
-    parents = {record.proposal.smiles: record.proposal.z for record in records[: recipe.search.parents]}
+    smiles = [record.proposal.smiles for record in records[: recipe.search.parents]]
+    parents = dict(zip(smiles, space.encode(smiles), strict=True))  # their own z may be of other weights
     found = recipe.search(space, parents, state.known, judge, search_seed)
     if not found.candidates:
         return found, ()
@@ -113,10 +114,7 @@ class _Belief:
 
     def __init__(self, recipe: CampaignRecipe, space: Space, records: Sequence[Record], Y: Matrix, seed: int) -> None:
         self._space, self._kind = space, recipe.surrogate.features
-        if self._kind == "counts":
-            X = self.features([Molecule.known(record.proposal.smiles) for record in records])
-        else:
-            X = torch.tensor(np.stack([record.proposal.z for record in records]), dtype=torch.float64)
+        X = self.features([Molecule.known(record.proposal.smiles) for record in records])
         given = given_reference(recipe)
         self.seen = Observations(X, torch.from_numpy(Y), None if given is None else torch.from_numpy(given))
         self.model = recipe.surrogate(X, self.seen.Y, seed)

@@ -8,6 +8,7 @@ from molvae.bo.acquisitions import UCB, Acquisition
 from molvae.bo.surrogates import Surrogate, TanimotoGP
 from molvae.campaign.baselines import Baseline, GradientAscent, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
+from molvae.campaign.learning import Learning
 from molvae.campaign.search import Search
 from molvae.campaign.start import FromPrior, Given, Start
 from molvae.chem.objectives import Objective
@@ -58,6 +59,7 @@ class CampaignRecipe(Component):
         budget: when to stop.
         q: molecules proposed in one round.
         search, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
+        learning: whether the model is fine-tuned on what was found.
         executor: where objectives are evaluated.
         reference: a table of molecules that the results are compared with for novelty, or None.
     """
@@ -72,6 +74,7 @@ class CampaignRecipe(Component):
     search: Search = Search()
     surrogate: Surrogate = TanimotoGP()
     acquisition: Acquisition = UCB()
+    learning: Learning = Learning()
     executor: Executor = Processes()
     reference: str | None = None
 

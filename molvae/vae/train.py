@@ -256,7 +256,7 @@ def _refuse_collapse(figures: dict[str, float], share: float) -> None:
 def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric, start: SmilesVAE | None) -> dict[str, Any]:
     data = {key: corpus.manifest.get(key) for key in ("source", "split", "rdkit")}
     data["counts"] = {part: len(getattr(corpus, part)) for part in ("train", "valid", "test")}
-    before = {} if start is None else {"start": _ancestor(str(recipe.start), start.fingerprint)}
+    before = {} if start is None else {"start": ancestor(str(recipe.start), start.fingerprint)}
     return {
         "name": recipe.name,
         **before,
@@ -268,7 +268,7 @@ def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric, start: SmilesVAE
     }
 
 
-def _ancestor(model: str, weights: str) -> dict[str, Any]:
+def ancestor(model: str, weights: str) -> dict[str, Any]:
     """What is told of the model that a training went on from: the facts of its own training, and of which weights."""
     facts = {key: value for key, value in model_facts(model).items() if key != "evaluation"}
     return {"weights": weights, **facts}
