@@ -212,10 +212,11 @@ class Campaign:
         """What tables tell beyond recipe and records; the model is loaded to know what it was trained on."""
         from molvae.campaign.export import Facts
 
-        fingerprint = Store.read(self.out).facts().get("model")
+        store = Store.read(self.out)
+        weights = {made.round: made.weights for made in store.rounds()}
         path = self.recipe.reference
         reference = None if path is None else [row.text for row in read_rows(path)]
-        return Facts(fingerprint, reference, self._known(fingerprint))
+        return Facts(weights, reference, self._known(store.facts().get("model")))
 
     @contextmanager
     def _writing(self) -> Iterator[Store]:

@@ -13,11 +13,10 @@ from pydantic import Field
 from molvae.bo.pareto import best_first
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import State
-from molvae.chem.edits import cross, mutate
-from molvae.chem.molecule import Molecule, parse_or_none
+from molvae.chem.molecule import parse_or_none
 from molvae.config import Component, as_table
 from molvae.errors import RecipeError
-from molvae.folders import MANIFEST
+from molvae.folders import MANIFEST, sha256
 
 log = logging.getLogger("molvae")
 
@@ -36,7 +35,6 @@ class Learning(Component):
         every: proposals between two lessons, the start set not counted; 0 for no lessons.
         best: molecules that a lesson is about.
         drawn: how many it reads, drawn from these with weight 1 / rank.
-        edited: how many crossings and mutations of them it reads.
         replay: how many samples of its prior it reads.
         rate: highest learning rate of AdamW.
         beta: weight of the KL: best that at the end of the model's own training.
@@ -45,7 +43,6 @@ class Learning(Component):
     every: int = Field(default=0, ge=0)
     best: int = Field(default=100, ge=1)
     drawn: int = Field(default=750, ge=1)
-    edited: int = Field(default=0, ge=0)
     replay: int = Field(default=750, ge=0)
     rate: float = Field(default=3e-4, gt=0)
     beta: float = Field(default=0.02, ge=0)
@@ -73,7 +70,7 @@ class Learning(Component):
             if not isinstance(space, LatentSpace):
                 raise RecipeError("learning.every is for campaigns with a model that can be trained; set it to 0")
             self._teach(space, model, self._texts(space, self._best(state, Y, lesson), seed), seed, taught)
-        return _loaded(taught)
+        return _loaded(taught, sha256(taught / MANIFEST))
 
     def _best(self, state: State, Y: Matrix, lesson: int) -> list[str]:
         """The best molecules that were observed when the lesson was due, best first."""
@@ -86,19 +83,9 @@ class Learning(Component):
         rng = np.random.default_rng(seed)
         odds = 1 / np.arange(1, len(best) + 1)
         odds /= odds.sum()
-        texts = [best[k] for k in rng.choice(len(best), self.drawn, p=odds)]
-        parents = [Molecule.known(smiles) for smiles in best]
-        edited: dict[str, None] = {}
-        for _ in range(10 * self.edited):
-            if len(edited) == self.edited:
-                break
-            one, other = (parents[k].mol for k in rng.choice(len(best), 2, p=odds))
-            text = cross(one, other, rng) if rng.random() < 0.5 else mutate(one, rng)
-            molecule = None if text is None else parse_or_none(text)
-            if molecule is not None and space.knows(molecule.smiles):
-                edited[molecule.smiles] = None
+        drawn = [best[k] for k in rng.choice(len(best), self.drawn, p=odds)]
         written = [parse_or_none(text) for text in space.sample(self.replay, seed)]
-        return [*texts, *edited, *(m.smiles for m in written if m is not None and space.knows(m.smiles))]
+        return [*drawn, *(one.smiles for one in written if one is not None and space.knows(one.smiles))]
 
     def _teach(self, space: LatentSpace, model: str, texts: Sequence[str], seed: int, folder: Path) -> None:
         from molvae.vae.checkpoint import save_model
@@ -124,8 +111,8 @@ class Learning(Component):
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path) -> LatentSpace:
-    """What a lesson has left; it never changes."""
+def _loaded(folder: Path, digest: str) -> LatentSpace:
+    """What a lesson has left; the digest of its manifest tells it from another campaign's in the same place."""
     return LatentSpace.load(str(folder))
 
 

@@ -88,6 +88,8 @@ class CampaignRecipe(Component):
             raise ValueError(f"budget.target is for a single objective, and there are {len(labels)}")
         if isinstance(self.method, LatentCMAES) and len(labels) > 1:
             raise ValueError(f"method.kind cmaes is for a single objective, and there are {len(labels)}")
+        if self.learning.every and not isinstance(self.method, Bayes):
+            raise ValueError(f"learning.every is for method.kind bayes; with {self.method.kind} it has to be 0")
         if isinstance(self.method, GradientAscent) and not self.method.weights:
             raise ValueError("method.kind gradient needs method.weights, such as {QED = 5.0, SAS = -1.0}")
         reference = self.acquisition.reference

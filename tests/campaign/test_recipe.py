@@ -56,6 +56,11 @@ def test_a_recipe_round_trips_through_its_table(recipe, changes):
         ({"budget": {"evaluation": 3}}, "unknown key; did you mean 'evaluations'"),
         ({"q": "10"}, "q: .*valid integer"),
         ({"method": {"kind": "gradient"}}, "method.kind gradient needs method.weights"),
+        (
+            {"method": {"kind": "cmaes"}, "learning": {"every": 9}},
+            "learning.every is for method.kind bayes; with cmaes",
+        ),
+        ({"learning": {"every": -1}}, "learning.every: .*greater than or equal to 0"),
         ({"method": {"kind": "bayesian"}}, "there is no kind 'bayesian'; did you mean 'bayes'"),
         ({"surrogate": {"kind": "latnt"}}, "there is no kind 'latnt'; did you mean 'latent'"),
         ({"acquisition": {"samples": 16}}, "acquisition.ucb.samples: unknown key"),
