@@ -14,7 +14,7 @@ from molvae.bo.pareto import best_first
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import State
 from molvae.chem.molecule import parse_or_none
-from molvae.config import Component, as_table
+from molvae.config import Component
 from molvae.errors import RecipeError
 from molvae.folders import MANIFEST, sha256
 
@@ -44,7 +44,7 @@ class Learning(Component):
     best: int = Field(default=100, ge=1)
     drawn: int = Field(default=750, ge=1)
     replay: int = Field(default=750, ge=0)
-    rate: float = Field(default=3e-4, gt=0)
+    rate: float = Field(default=1e-4, gt=0)
     beta: float = Field(default=0.02, ge=0)
 
     def due(self, state: State) -> int:
@@ -105,8 +105,7 @@ class Learning(Component):
         )
         tuned = tune(space.model, texts, settings, seed)
         seconds = time.monotonic() - began
-        told = facts(f"{model}, lesson {folder.name}", model, space.fingerprint, as_table(self), seconds)
-        save_model(folder, tuned, {**told, "data": {"counts": {"train": len(texts)}}})
+        save_model(folder, tuned, facts(space.model, model, texts, settings, seconds))
         log.info("lesson %s: %d texts in %.1f s", folder.name, len(texts), seconds)
 
 

@@ -1,15 +1,20 @@
 """Fine-tuning: a copy of a model that has gone once more through some molecules."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from molvae.config import as_table
 from molvae.vae import card
 from molvae.vae.corpus import LengthBatches
 from molvae.vae.descent import Descent
 from molvae.vae.model import SmilesVAE
 from molvae.vae.recipe import HardwareSettings, TrainSettings
 from molvae.vae.train import ancestor, make_fabric
+
+HERE = HardwareSettings(device="cpu")
 
 
 def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: int) -> SmilesVAE:
@@ -23,7 +28,7 @@ def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: in
     """
     net = copy.deepcopy(vae.net)
     batches = LengthBatches(tuple(texts), vae.vocab, settings.batch)
-    fabric = make_fabric(HardwareSettings(device="cpu"))
+    fabric = make_fabric(HERE)
     descend = Descent(fabric, net, settings.optimizer(net), settings, batches.steps * settings.epochs)
     net.train()
     for epoch in range(settings.epochs):
@@ -32,18 +37,20 @@ def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: in
     return SmilesVAE(net, vae.vocab, vae.longest, known=vae.known, prior=vae.prior)
 
 
-def facts(name: str, model: str, weights: str, recipe: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def facts(vae: SmilesVAE, model: str, texts: Sequence[str], settings: TrainSettings, seconds: float) -> dict[str, Any]:
     """What the card of a fine-tuned model tells.
 
     Args:
-        model, weights: name or folder of the model that it was made of, and the fingerprint of that one.
-        recipe: settings of the fine-tuning.
+        vae, model: what it was made of, and the name or folder of that.
     """
     return {
-        "name": name,
-        "start": ancestor(model, weights),
-        "recipe": dict(recipe),
+        "name": f"{model}, fine-tuned",
+        "start": ancestor(model, vae.fingerprint),
+        "data": {"counts": {"train": len(texts)}},
+        "recipe": as_table(settings),
         "commit": card.commit(),
+        "hardware": card.hardware(torch.device("cpu"), str(make_fabric(HERE)._precision.precision)),
         "versions": card.versions(),
         "seconds": seconds,
+        "step": settings.epochs * LengthBatches(tuple(texts), vae.vocab, settings.batch).steps,
     }

@@ -15,7 +15,7 @@ from molvae.campaign.state import Failed, Observed, Proposal, fold
 from molvae.campaign.store import FILE, Store
 from molvae.errors import CampaignError, RecipeError
 from molvae.folders import MANIFEST
-from molvae.vae.checkpoint import load_model
+from molvae.vae.checkpoint import load_model, model_facts
 
 LEARNING = {"every": 4, "best": 5, "drawn": 30, "replay": 10, "rate": 1e-2}
 
@@ -93,7 +93,9 @@ def test_the_store_knows_which_weights_proposed_what(whole, learning, model_fold
     assert table["model"].tolist() == [
         f"{model_folder}@{by_round[r.proposal.round].fingerprint}" for r in state.records
     ]
-    assert "lesson 0001" in (out / "models/0001/card.md").read_text()
+    told = model_facts(out / "models/0001")
+    assert {"recipe", "commit", "hardware", "seconds", "step"} <= told.keys()  # what a training from it will tell
+    assert told["start"]["weights"] == base.fingerprint
 
 
 @pytest.mark.parametrize(("kept", "models"), [(10, "lost"), (12, "there"), (13, "half"), (14, "lost"), (16, "half")])
