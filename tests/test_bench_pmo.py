@@ -26,8 +26,8 @@ from molvae.errors import DataError, RecipeError, UsageError
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "bench_pmo.py"
 SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)O", "CCC#N"]
-START = Round(0, 3, 3, 3, 4.0)
-SEARCH = Round(1, 8, 6, 5, 2.0)
+START = Round(0, 3, 3, 3, 4.0, "w")
+SEARCH = Round(1, 8, 6, 5, 2.0, "w")
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
         for call, (text, row) in enumerate(zip(smiles, z, strict=True), start=1)
     )
     n = len(proposals)
-    return proposals, Round(0, n, n, n, time.monotonic() - began)
+    return proposals, Round(0, n, n, n, time.monotonic() - began, space.fingerprint)
 
 
 def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
@@ -53,7 +53,7 @@ def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
         found = recipe.method(space, state, merits(state, recipe), q, int(rng.integers(2**31)))
         chosen = _proposals(space, state, found.candidates)
     numbers = found.decoded, found.valid, len(found.candidates)
-    return chosen, Round(state.round + 1, *numbers, time.monotonic() - began)
+    return chosen, Round(state.round + 1, *numbers, time.monotonic() - began, space.fingerprint)
 
 
 def _optimised(
@@ -62,7 +62,9 @@ def _optimised(
     """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
     fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
     order = best_first(merits(state, recipe), rng)
-    space = Remembering(space, {record.proposal.smiles: record.proposal.z for record in state.observed})
+    # with lessons, the points in the records may be of other weights
+    points = {} if recipe.learning.every else {one.proposal.smiles: one.proposal.z for one in state.observed}
+    space = Remembering(space, points)
     best = [state.observed[k].proposal.smiles for k in order]
     belief = _Belief(recipe, space, best, utilities(state, recipe)[order], fit_seed)
 

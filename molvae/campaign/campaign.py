@@ -3,15 +3,16 @@
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molvae.campaign.diagnostics import diagnose
-from molvae.campaign.progress import best, ranked, reason_to_stop, violations
+from molvae.campaign.progress import best, merits, ranked, reason_to_stop, violations
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
@@ -25,6 +26,7 @@ from molvae.vae.known import KnownMolecules
 if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
     import pandas as pd
 
+    from molvae.campaign.ask import Asked
     from molvae.campaign.export import Facts
 
 log = logging.getLogger("molvae")
@@ -215,10 +217,11 @@ class Campaign:
         """What tables tell beyond recipe and records; the model is loaded to know what it was trained on."""
         from molvae.campaign.export import Facts
 
-        fingerprint = Store.read(self.out).facts().get("model")
+        store = Store.read(self.out)
+        weights = {made.round: made.weights for made in store.rounds()}
         path = self.recipe.reference
         reference = None if path is None else [row.text for row in read_rows(path)]
-        return Facts(fingerprint, reference, self._known(fingerprint))
+        return Facts(weights, reference, self._known(store.facts().get("model")))
 
     @contextmanager
     def _writing(self) -> Iterator[Store]:
@@ -229,18 +232,19 @@ class Campaign:
 
     def _next(self, store: Store) -> tuple[Proposal, ...]:
         """Pending proposals, else those of a new round, which is in the store before they are returned."""
-        from molvae.campaign.ask import next_round, start_set
+        from molvae.campaign.ask import start_set
 
         state = store.state()
         if state.pending:
             return state.pending
         reason = reason_to_stop(state, self.recipe)
         if reason is None:
-            self._check_model(store)
-            if not state.records:
+            self._check_model(store, "model", self.space.fingerprint)
+            if state.records:
+                proposals, made = self._next_round(store, state)
+            else:
                 self._warn_if_unfit()
-            asked = next_round(self.recipe, self.space, state) if state.records else None
-            proposals, made = asked or start_set(self.recipe, self.space)
+                proposals, made = start_set(self.recipe, self.space)
             log.info("round %d: %d decoded, %d valid, %d new", made.round, made.decoded, made.valid, made.new)
             if proposals:
                 store.propose(proposals, made)
@@ -249,6 +253,19 @@ class Campaign:
         store.note(stopped=reason)
         log.info("stopped: %s", reason)
         return ()
+
+    def _next_round(self, store: Store, state: State) -> "Asked":
+        """By the weights of the latest lesson, which are in the run folder before the round is in the store."""
+        from molvae.campaign.ask import next_round
+
+        began, recipe = time.monotonic(), self.recipe
+        Y, folder = merits(state, recipe), self.out / "models"
+        space = recipe.learning(self.space, recipe.model, state, Y, recipe.seed, folder)
+        lesson, seconds = recipe.learning.due(state), time.monotonic() - began
+        if lesson:
+            self._check_model(store, f"lesson {lesson}", space.fingerprint)
+        proposals, made = next_round(recipe, space, state)
+        return proposals, replace(made, seconds=made.seconds + seconds)
 
     def _warn_if_unfit(self) -> None:
         from molvae.vae.doctor import quick_check
@@ -282,14 +299,16 @@ class Campaign:
         if len(outcome.values) != expected or not all(math.isfinite(value) for value in outcome.values):
             raise CampaignError(f"an outcome has {expected} finite values, one an objective; got {outcome.values}")
 
-    def _check_model(self, store: Store) -> None:
-        kept = store.facts().get("model")
+    def _check_model(self, store: Store, name: str, fingerprint: str) -> None:
+        kept = store.facts().get(name)
         if kept is None:
-            store.note(model=self.space.fingerprint)
-        elif kept != self.space.fingerprint:
+            store.note(**{name: fingerprint})
+        elif kept != fingerprint:
+            what = f"was begun with another model called {self.recipe.model!r}"
+            if name != "model":
+                what = f"went on with other weights after {name}"
             raise CampaignError(
-                f"{self.out} was begun with another model called {self.recipe.model!r} (weights {kept}, now "
-                f"{self.space.fingerprint}); bring that one back, or take another --out folder"
+                f"{self.out} {what} (weights {kept}, now {fingerprint}); bring them back, or take another --out folder"
             )
 
 

@@ -1,8 +1,8 @@
 """State → candidate table, and a dictionary that explains each of its columns."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,12 +35,12 @@ class Facts:
     """What a table tells beyond the campaign's recipe and records.
 
     Attributes:
-        fingerprint: of the model's weights; None where the campaign never got to ask it.
+        weights: fingerprint of the model that proposed each round.
         reference: SMILES that the results are compared with for novelty; None for the start set.
         known: the model's training molecules; None where it keeps no record of them.
     """
 
-    fingerprint: str | None = None
+    weights: Mapping[int, str] = field(default_factory=dict)
     reference: Sequence[str] | None = None
     known: KnownMolecules | None = None
 
@@ -86,7 +86,7 @@ def table(state: State, recipe: CampaignRecipe, facts: Facts) -> pd.DataFrame:
         "in_training": pd.Series([None] * len(Y) if known is None else known, dtype="boolean"),
         "scaffold": _text(molecule.scaffold for molecule in molecules),
         "alerts": _text("; ".join(structural_alerts(molecule)) for molecule in molecules),
-        "model": _text([f"{recipe.model}@{facts.fingerprint or 'unknown'}"] * len(Y)),
+        "model": _text(f"{recipe.model}@{facts.weights.get(r.proposal.round, 'unknown')}" for r in state.observed),
         "recipe": _text([recipe_hash(recipe)] * len(Y)),
         "seed": np.full(len(Y), recipe.seed, dtype=np.int64),
     }
@@ -190,7 +190,7 @@ _LAST: Final = {
     "in_training": Column("whether the model was trained on the molecule; empty where that was not recorded"),
     "scaffold": Column("SMILES of the Bemis-Murcko scaffold; empty where there is no ring"),
     "alerts": Column("structural alerts (PAINS, BRENK): reasons to look again, not verdicts; empty where none"),
-    "model": Column("name of the model and, after @, the fingerprint of its weights"),
+    "model": Column("name of the model and, after @, the fingerprint of the weights that proposed the molecule"),
     "recipe": Column("hash of the campaign's recipe, which is recipe.json in the run folder"),
     "seed": Column("seed of the campaign"),
 }

@@ -8,6 +8,7 @@ from molvae.bo.acquisitions import UCB, Acquisition
 from molvae.bo.surrogates import AdditiveGP, Surrogate
 from molvae.campaign.baselines import Baseline, GradientAscent, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
+from molvae.campaign.learning import Learning
 from molvae.campaign.search import Search
 from molvae.campaign.start import FromPrior, Given, Start
 from molvae.chem.objectives import Objective
@@ -59,6 +60,7 @@ class CampaignRecipe(Component):
         budget: when to stop.
         q: molecules proposed in one round.
         search, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
+        learning: whether the model is fine-tuned on what was found.
         executor: where objectives are evaluated.
         reference: a table of molecules that the results are compared with for novelty, or None.
     """
@@ -73,6 +75,7 @@ class CampaignRecipe(Component):
     search: Search = Search()
     surrogate: Surrogate = AdditiveGP()
     acquisition: Acquisition = UCB()
+    learning: Learning = Learning()
     executor: Executor = Processes()
     reference: str | None = None
 
@@ -104,6 +107,8 @@ class CampaignRecipe(Component):
             raise ValueError(f"budget.target is for a single objective, and there are {n}")
         if isinstance(self.method, LatentCMAES) and n > 1:
             raise ValueError(f"method.kind cmaes is for a single objective, and there are {n}")
+        if self.learning.every and not isinstance(self.method, Bayes):
+            raise ValueError(f"learning.every is for method.kind bayes; with {self.method.kind} it has to be 0")
         if isinstance(self.method, GradientAscent) and not self.method.weights:
             raise ValueError("method.kind gradient needs method.weights, such as {QED = 5.0, SAS = -1.0}")
         reference = self.acquisition.reference

@@ -36,7 +36,7 @@ from molvae.errors import CampaignError
 from molvae.folders import atomic_path
 
 FILE = "campaign.sqlite"
-FORMAT = "2"
+FORMAT = "3"
 
 _tables = MetaData()
 _meta = Table("meta", _tables, Column("key", String, primary_key=True), Column("value", String, nullable=False))
@@ -69,18 +69,26 @@ _rounds = Table(
     Column("valid", Integer, nullable=False),
     Column("new", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("weights", String, nullable=False),
 )
 
 
 @dataclass(frozen=True)
 class Round:
-    """How a round was made: how many texts were written, valid, and new molecules, in how many seconds."""
+    """How a round was made.
+
+    Attributes:
+        decoded, valid, new: texts that were written, how many of them were molecules, and how many of these new.
+        seconds: that it took.
+        weights: fingerprint of the model that wrote them.
+    """
 
     round: int
     decoded: int
     valid: int
     new: int
     seconds: float
+    weights: str
 
 
 class Store:

@@ -26,15 +26,14 @@ from molvae.folders import claim, only_writer
 from molvae.vae import card
 from molvae.vae.checkpoint import load_model, model_facts, save_model
 from molvae.vae.corpus import Corpus, LengthBatches
+from molvae.vae.descent import Descent
 from molvae.vae.known import KnownMolecules
 from molvae.vae.metrics import evaluate
 from molvae.vae.metrics_table import MetricsTable
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets import Net
-from molvae.vae.optimizers import set_rate
 from molvae.vae.prior import Prior
 from molvae.vae.recipe import HardwareSettings, TrainRecipe, TrainSettings
-from molvae.vae.schedules import cosine
 from molvae.vae.training_state import Progress, load_state, save_state
 from molvae.workers import held_signals
 
@@ -129,41 +128,23 @@ def _run(
     labels = _labels(corpus, recipe.net.properties)
     if plain.heads is not None and recipe.start is None:
         plain.heads.standardise(labels)
-    weights = torch.tensor([settings.property_weights.get(name, 1.0) for name in recipe.net.properties])
-    weights = weights.to(fabric.device)
     bare = settings.optimizer(plain)
     progress = load_state(out / "state.safetensors", plain, bare)
     if progress.step and progress.corpus != corpus.digest:
         raise TrainingError(f"{corpus.folder} has changed since {out} was begun; bring it back, or take a new --out")
     progress = replace(progress, corpus=corpus.digest)
-    net, *optimizers = fabric.setup(plain, *bare)
+    descend = Descent(fabric, plain, bare, settings, steps)
     facts = _facts(recipe, corpus, fabric, start)
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
-    net.train()
+    plain.train()
     order: list[Any] = []
     for step in range(progress.step, steps):
         epoch, place = divmod(step, per_epoch)
         if not order or place == 0:
             order = batches.epoch(recipe.seed, epoch)[rank::world][:per_epoch]
-        tokens = torch.from_numpy(order[place].tokens).to(fabric.device).long()
-        known = labels[torch.from_numpy(order[place].rows).long()].to(fabric.device)
-        noise, astray = _noise(settings, len(tokens), recipe.net.latent, (recipe.seed, step, rank))
-        beta = settings.beta(step / steps)
-        set_rate(optimizers, cosine((step + 1) / steps, settings.warmup))
-
-        terms = net(tokens, noise.to(fabric.device), known, astray.to(fabric.device))
-        share = torch.where(astray > 0, settings.astray_weight, 1.0)[:, 0].to(fabric.device)
-        nll, kl = (share * terms.nll).mean(), terms.kl.mean(0)
-        loss = nll + beta * kl.clamp_min(settings.free_bits).sum() + (weights * terms.errors).sum()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        fabric.backward(loss)
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), settings.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-
-        step_nll, step_kl = nll.item(), kl.sum().item()
+        tokens, rows = order[place]
+        step_nll, step_kl = descend(tokens, labels[torch.from_numpy(rows).long()], recipe.seed, step, rank)
         progress = progress.after(step_nll, step_kl)
         progress = replace(progress, seconds=time.monotonic() - started)
         _refuse_divergence(settings, progress.step, step_nll, step_kl)
@@ -173,13 +154,14 @@ def _run(
             if table is not None:
                 if last:
                     vae.prior = _fit_prior(recipe, vae, corpus)
-                figures = _evaluate(recipe, vae, corpus, progress, {"beta": beta, "epoch": (step + 1) / per_epoch})
+                extra = {"beta": descend.beta(step), "epoch": (step + 1) / per_epoch}
+                figures = _evaluate(recipe, vae, corpus, progress, extra)
                 _refuse_divergence(settings, progress.step, figures["nll"], figures["kl"])
                 table.add(figures)
                 _refuse_collapse(figures, progress.step / steps)
                 save_model(out / "model", vae, {**facts, **_moment(progress, figures)})
             progress = progress.evaluated()
-            net.train()
+            plain.train()
             fabric.barrier()
         interrupted = stop.is_set()
         if table is not None and (last or interrupted or time.monotonic() - saved >= recipe.checkpoint_seconds):
@@ -236,18 +218,6 @@ def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:
     return torch.from_numpy(corpus.labels["train"][:, columns])
 
 
-def _noise(
-    settings: TrainSettings, batch: int, latent: int, place: tuple[int, ...]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Standard normal noise ``(batch, latent)``, and for each molecule how far it goes astray ``(batch, 1)``."""
-    chance = np.random.default_rng(place)
-    noise = chance.standard_normal((batch, latent), dtype=np.float32)
-    low, high = settings.astray_noise
-    scale = low + (high - low) * chance.random((batch, 1), dtype=np.float32)
-    astray = np.where(chance.random((batch, 1)) < settings.astray, scale, np.float32(0))
-    return torch.from_numpy(noise), torch.from_numpy(astray)
-
-
 def _fit_prior(recipe: TrainRecipe, vae: SmilesVAE, corpus: Corpus) -> Prior:
     """The recipe's prior, fitted to training molecules: to as many as say where the encoder puts them all."""
     order = np.random.default_rng(recipe.seed).permutation(len(corpus.train))[:PRIOR_MOLECULES]
@@ -286,7 +256,7 @@ def _refuse_collapse(figures: dict[str, float], share: float) -> None:
 def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric, start: SmilesVAE | None) -> dict[str, Any]:
     data = {key: corpus.manifest.get(key) for key in ("source", "split", "rdkit")}
     data["counts"] = {part: len(getattr(corpus, part)) for part in ("train", "valid", "test")}
-    before = {} if start is None else {"start": _ancestor(str(recipe.start), start.fingerprint)}
+    before = {} if start is None else {"start": ancestor(str(recipe.start), start.fingerprint)}
     return {
         "name": recipe.name,
         **before,
@@ -298,7 +268,7 @@ def _facts(recipe: TrainRecipe, corpus: Corpus, fabric: Fabric, start: SmilesVAE
     }
 
 
-def _ancestor(model: str, weights: str) -> dict[str, Any]:
+def ancestor(model: str, weights: str) -> dict[str, Any]:
     """What is told of the model that a training went on from: the facts of its own training, and of which weights."""
     facts = {key: value for key, value in model_facts(model).items() if key != "evaluation"}
     return {"weights": weights, **facts}

@@ -25,6 +25,26 @@ def open_space(toy):
 
 
 @pytest.fixture(scope="session")
+def model_folder(tmp_path_factory) -> Path:
+    """A model that was never trained: graph edits find molecules that it reads."""
+    import torch
+
+    from molvae.vae.checkpoint import save_model
+    from molvae.vae.model import SmilesVAE
+    from molvae.vae.nets import Net, NetSettings
+    from molvae.vae.vocab import Vocab
+
+    vocab = Vocab.of(["CCNOFSclno123()[]@H+-=#"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Net(NetSettings(latent=5, embedding=4, encoder_hidden=8, decoder_hidden=8), len(vocab))
+    facts = {"name": "blank", "commit": "none", "hardware": {"device": "a processor"}, "step": 0, "seconds": 0.0}
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, SmilesVAE(net, vocab, 60), facts)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def recipe():
     """A small campaign on the toy space, whose pool edits of graphs hardly hit; keyword arguments change its table."""
 

@@ -44,7 +44,7 @@ def _tuple(values):
 
 
 def made(*numbers):
-    return [Round(0, 9, 9, 9, 1.0), *(Round(k, *each, 3.0) for k, each in enumerate(numbers, 1))]
+    return [Round(0, 9, 9, 9, 1.0, "w"), *(Round(k, *each, 3.0, "w") for k, each in enumerate(numbers, 1))]
 
 
 class TestPredictions:

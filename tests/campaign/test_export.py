@@ -20,7 +20,7 @@ LOGP = {"score": {"kind": "logp"}}
 WEIGHT_DOWN = {"score": {"kind": "descriptor", "name": "MolWt"}, "direction": "minimize"}
 LOGP_NEAR_2 = {"score": {"kind": "logp"}, "name": "window", "direction": "target", "target": 2.0, "tolerance": 0.5}
 THREE_WAYS = [{"score": {"kind": "qed"}}, WEIGHT_DOWN, LOGP_NEAR_2]
-FACTS = Facts(fingerprint="0123abcd", known=KnownMolecules.of(["c1ccccc1O"]))
+FACTS = Facts({0: "0123abcd", 1: "later"}, known=KnownMolecules.of(["c1ccccc1O"]))
 Z = np.zeros(2, dtype=np.float32)
 
 PHENOL, NITROPHENOL, CYCLOHEXANOL, ETHANOL = "Oc1ccccc1", "O=[N+]([O-])c1ccc(O)cc1", "OC1CCCCC1", "CCO"
@@ -146,7 +146,7 @@ def test_single_objective_table(recipe):
     assert frame["scaffold"].tolist() == ["c1ccccc1", "C1CCCCC1", "c1ccccc1", "", ""]
     assert "BRENK: nitro_group" in frame["alerts"][2].split("; ")
     assert frame["alerts"][4] == ""
-    assert set(frame["model"]) == {"toy@0123abcd"}
+    assert frame["model"].tolist() == ["toy@0123abcd", "toy@later", "toy@later", "toy@unknown", "toy@0123abcd"]
     assert set(frame["recipe"]) == {recipe_hash(made)}
     assert set(frame["seed"]) == {3}
 

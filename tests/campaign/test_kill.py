@@ -33,9 +33,9 @@ def start(tmp_path):
     (tmp_path / "workers").mkdir()
     (tmp_path / "slowly.py").write_text(SLOWLY)
 
-    def begin(folder: Path) -> subprocess.Popen:
+    def begin(folder: Path, *model: str) -> subprocess.Popen:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
-        command = [sys.executable, str(HERE / "toy_run.py"), str(folder), str(tmp_path)]
+        command = [sys.executable, str(HERE / "toy_run.py"), str(folder), str(tmp_path), *model]
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     return begin
@@ -76,6 +76,23 @@ def test_killed_again_and_again_it_ends_like_one_never_stopped(start, tmp_path):
     assert len(course(killed)) == 24
     time.sleep(1.0)
     assert not any(alive(int(path.name)) for path in (tmp_path / "workers").iterdir())
+
+
+def test_killed_in_the_middle_of_lessons_it_ends_like_one_never_stopped(start, tmp_path, model_folder):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert start(undisturbed, str(model_folder)).wait(280) == 0
+    for lesson in ("0001", "0003"):
+        process = start(killed, str(model_folder))
+        while process.poll() is None and not (killed / "models" / lesson).exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+    assert start(killed, str(model_folder)).wait(280) == 0
+    assert course(killed) == course(undisturbed)
+    assert [made.weights for made in Store.read(killed).rounds()] == [
+        made.weights for made in Store.read(undisturbed).rounds()
+    ]
+    assert len({made.weights for made in Store.read(killed).rounds()}) == 4
 
 
 def test_ctrl_c_and_a_second_writer(start, tmp_path):

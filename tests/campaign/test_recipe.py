@@ -70,6 +70,11 @@ def test_constraints_do_not_count_as_objectives_to_improve():
         ({"budget": {"evaluation": 3}}, "unknown key; did you mean 'evaluations'"),
         ({"q": "10"}, "q: .*valid integer"),
         ({"method": {"kind": "gradient"}}, "method.kind gradient needs method.weights"),
+        (
+            {"method": {"kind": "cmaes"}, "learning": {"every": 9}},
+            "learning.every is for method.kind bayes; with cmaes",
+        ),
+        ({"learning": {"every": -1}}, "learning.every: .*greater than or equal to 0"),
         ({"method": {"kind": "bayesian"}}, "there is no kind 'bayesian'; did you mean 'bayes'"),
         ({"surrogate": {"kind": "latnt"}}, "there is no kind 'latnt'; did you mean 'latent'"),
         ({"acquisition": {"samples": 16}}, "acquisition.ucb.samples: unknown key"),

@@ -9,7 +9,7 @@ from molvae.campaign.state import Failed, Observed, Proposal
 from molvae.campaign.store import FILE, Round, Store
 from molvae.errors import CampaignError
 
-MADE = Round(0, 2, 2, 2, 0.5)
+MADE = Round(0, 2, 2, 2, 0.5, "abc")
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -36,7 +36,7 @@ def test_records_come_back_as_they_went_in(tmp_path, store):
     assert state.records[1].proposal.z.tolist() == second.z.tolist()
     assert [record.outcome for record in state.records] == [None, Observed((0.1 + 0.2,), 0.01)]
     assert reader.rounds() == (MADE,)
-    assert reader.facts() == {"format": "2", "model": "abc", "stopped": "y"}
+    assert reader.facts() == {"format": "3", "model": "abc", "stopped": "y"}
 
 
 @settings(max_examples=20, deadline=None)
@@ -78,7 +78,7 @@ def test_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, store):
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     big = [proposal(k, "C" * k, parent="C" * 900) for k in range(2, 200)]
     with pytest.raises(CampaignError, match=r"could not be written: database or disk is full.*goes on"):
-        store.propose(big, Round(1, 1, 1, 1, 0.0))
+        store.propose(big, Round(1, 1, 1, 1, 0.0, "abc"))
     assert len(Store.read(tmp_path).state().records) == 1
 
 
@@ -105,6 +105,13 @@ def test_another_program_s_database_is_refused(tmp_path):
         connection.execute("CREATE TABLE cats (name)")
     with pytest.raises(CampaignError, match="no such table: meta"):
         Store.create(tmp_path)
+
+
+def test_a_store_of_an_earlier_format_is_refused(tmp_path, store):
+    store.note(format="2")
+    for opening in (Store.read, Store.create):
+        with pytest.raises(CampaignError, match="has the format '2'; this version of molvae reads '3'"):
+            opening(tmp_path)
 
 
 def test_a_folder_without_campaign_says_so(tmp_path):

@@ -1,8 +1,11 @@
-"""Run a toy campaign as a process of its own, to be killed: ``python toy_run.py FOLDER MODULES``."""
+"""Run a toy campaign as a process of its own, to be killed: ``python toy_run.py FOLDER MODULES [MODEL]``.
+
+With a model, it is fine-tuned on the way.
+"""
 
 import sys
 
-from toy import OpenSpace
+from toy import OpenSpace, pool
 
 from molvae.campaign.campaign import Campaign
 from molvae.campaign.recipe import CampaignRecipe
@@ -18,7 +21,14 @@ RECIPE = {
     "executor": {"kind": "processes", "workers": 2},
 }
 
+LEARNING = {
+    "start": {"kind": "given", "smiles": pool()[:80:10]},
+    "learning": {"every": 4, "best": 5, "drawn": 200, "replay": 20},
+}
+
 if __name__ == "__main__":
-    sys.path.insert(0, sys.argv[2])
-    campaign = Campaign.open(parse_recipe(RECIPE, CampaignRecipe), sys.argv[1], space=OpenSpace())
-    campaign.run()
+    folder, modules, *model = sys.argv[1:]
+    sys.path.insert(0, modules)
+    table = {**RECIPE, **LEARNING, "model": model[0]} if model else RECIPE
+    space = None if model else OpenSpace()
+    Campaign.open(parse_recipe(table, CampaignRecipe), folder, space=space).run()

@@ -186,8 +186,8 @@ class TestDiagnosis:
         strings = [Proposal(12 + k, 1, "C" * (30 + k), z, **told) for k in range(1, 12)]
         Campaign.open(recipe, tmp_path / "run")
         with Store.create(tmp_path / "run") as store:
-            store.propose(start, Round(0, 12, 12, 12, 0.1))
-            store.propose(strings, Round(1, 100, 30, 15, 5.5))
+            store.propose(start, Round(0, 12, 12, 12, 0.1, "w"))
+            store.propose(strings, Round(1, 100, 30, 15, 5.5, "w"))
             for one in [*start, *strings]:
                 store.conclude(one.call, Observed((float(one.call - 12),), 0.0))
         return recipe
