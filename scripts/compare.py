@@ -40,7 +40,7 @@ def spent(source: str, overrides: list[str], out: Path, method: str, seed: int) 
     run = molvae.Campaign.open(recipe, out / method / str(seed))
     run.run()
     table = run.table()
-    table = table[table["feasible"]]
+    table = table[table["feasible"]] if recipe.constraints else table
     if len(recipe.improved) > 1:
         volume = (run.status()["best"] or {}).get("hypervolume", 0.0)
         return {"method": method, "seed": seed, "hypervolume": volume, "first front": int((table["front"] == 1).sum())}
