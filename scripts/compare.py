@@ -13,13 +13,14 @@ Campaigns are kept and resumed in OUT/METHOD/SEED.
 
 import argparse
 import os
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+from pebble import ProcessPool
 
 import molvae
+from molvae.workers import deaf_to_ctrl_c, follow_parent
 
 METHODS = {
     "bayes": (),
@@ -62,12 +63,18 @@ def main() -> None:
 
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = []
-    with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as pool:
+    pool = ProcessPool(chosen.processes, context=get_context("spawn"), initializer=follow_parent)
+    try:
         jobs = [(method, seed) for seed in range(chosen.seeds) for method in methods]
-        futures = [pool.submit(spent, chosen.recipe, chosen.overrides, chosen.out, *job) for job in jobs]
+        with deaf_to_ctrl_c():
+            what = chosen.recipe, chosen.overrides, chosen.out
+            futures = [pool.schedule(spent, args=(*what, *job)) for job in jobs]
         for future in futures:
             rows.append(future.result())
             print(rows[-1], flush=True)
+    finally:
+        pool.stop()
+        pool.join()
 
     table = pd.DataFrame(rows)
     print(f"\n{'method':<10}" + "".join(f"{column:>28}" for column in table.columns[2:]) + "   mean (min–max)")
