@@ -1,15 +1,12 @@
 """A Gaussian process on fragments and latent points together, as a BoTorch model."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import torch
-from botorch.acquisition.objective import PosteriorTransform
-from botorch.models.model import Model
-from botorch.posteriors import Posterior
 from torch import Tensor
 
-from molvae.bo.finite import normal
+from molvae.bo.finite import Independent
 from molvae.bo.kernels import Levels, MinMaxKernel, nearness, similarity
 
 COUNTS: Final = 2048
@@ -18,7 +15,7 @@ JUDGED: Final = 500
 """Observations by which shares are compared."""
 
 
-class AdditiveModel(Model):  # type: ignore[misc]
+class AdditiveModel(Independent):
     """y ~ N(c, a (s K + (1 − s) R + r I)) for each outcome; outcomes are standardised.
 
     K is the MinMax kernel of counts, R the squared exponential one of latent points, with a length scale of √latent: it
@@ -51,21 +48,8 @@ class AdditiveModel(Model):  # type: ignore[misc]
         """Outcomes."""
         return len(self.shift)
 
-    @property
-    def batch_shape(self) -> torch.Size:
-        """Of the model itself: none."""
-        return torch.Size()
-
-    @torch.no_grad()
-    def posterior(
-        self,
-        X: Tensor,
-        output_indices: list[int] | None = None,
-        observation_noise: bool | Tensor = False,
-        posterior_transform: PosteriorTransform | None = None,
-        **_: Any,
-    ) -> Posterior:
-        """Of the noiseless outcomes at rows ``(*batch, q, COUNTS + latent)``; without a gradient."""
+    def joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """At rows ``(*batch, q, COUNTS + latent)``."""
         counts, points = X[..., :COUNTS], X[..., COUNTS:].double()
         K = similarity(self._levels(counts) @ self._features.T, counts.sum(-1)[..., :, None], self._sums)
         R = nearness(points, self._points)
@@ -77,7 +61,7 @@ class AdditiveModel(Model):  # type: ignore[misc]
             means.append(self.shift[k] + self.spread[k] * (across @ self._weights[k])[..., 0])
             own = share * own_K + (1 - share) * own_R
             covariances.append(self.spread[k] ** 2 * (own - explained.mT @ explained))
-        return normal(torch.stack(means, -1), torch.stack(covariances), output_indices, posterior_transform)
+        return torch.stack(means, -1), torch.stack(covariances)
 
 
 def _likeliest(shares: Sequence[float], K: Tensor, R: Tensor, Y: Tensor, noise: float) -> list[float]:

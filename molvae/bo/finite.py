@@ -1,5 +1,6 @@
 """What a model believes about finitely many points at once, as a model of its own."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -14,7 +15,39 @@ AT_ONCE = 256
 """Points whose joint distribution is computed where only their own variances are wanted."""
 
 
-class Finite(Model):  # type: ignore[misc]
+class Independent(Model):  # type: ignore[misc]
+    """A model whose outcomes are independent of each other, each jointly normal at any points; without gradients."""
+
+    @abstractmethod
+    def joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Means ``(*batch, q, m)`` and covariances ``(m, *batch, q, q)`` of the noiseless outcomes at ``X``."""
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Of the model itself: none."""
+        return torch.Size()
+
+    @torch.no_grad()
+    def posterior(
+        self,
+        X: Tensor,
+        output_indices: list[int] | None = None,
+        observation_noise: bool | Tensor = False,
+        posterior_transform: PosteriorTransform | None = None,
+        **_: Any,
+    ) -> Posterior:
+        """Of the noiseless outcomes at ``X``, see `joint`."""
+        mean, covariance = self.joint(X)
+        each = [
+            MultivariateNormal(mean[..., k], to_linear_operator(covariance[k]))
+            for k in (range(self.num_outputs) if output_indices is None else output_indices)
+        ]
+        joint = each[0] if len(each) == 1 else MultitaskMultivariateNormal.from_independent_mvns(each)
+        found = GPyTorchPosterior(joint)
+        return found if posterior_transform is None else posterior_transform(found)
+
+
+class Finite(Independent):
     """The joint normal distribution of a model at points, which go by their row numbers.
 
     An acquisition function asks for thousands of small batches of the same few points. Here each costs a look-up
@@ -48,27 +81,14 @@ class Finite(Model):  # type: ignore[misc]
         return self.mean.shape[1]
 
     @property
-    def batch_shape(self) -> torch.Size:
-        """Of the model itself: none."""
-        return torch.Size()
-
-    @property
     def rows(self) -> Tensor:
         """All points, as inputs: ``(points, 1)``."""
         return torch.arange(len(self.mean), dtype=self.mean.dtype)[:, None]
 
-    def posterior(
-        self,
-        X: Tensor,
-        output_indices: list[int] | None = None,
-        observation_noise: bool | Tensor = False,
-        posterior_transform: PosteriorTransform | None = None,
-        **_: Any,
-    ) -> Posterior:
-        """At row numbers ``(*batch, q, 1)``; there is no noise."""
+    def joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """At row numbers ``(*batch, q, 1)``."""
         rows = X[..., 0].long()
-        mean, covariance = self.mean[rows], self.covariance[:, rows[..., :, None], rows[..., None, :]]
-        return normal(mean, covariance, output_indices, posterior_transform)
+        return self.mean[rows], self.covariance[:, rows[..., :, None], rows[..., None, :]]
 
     def shrunk(self, shares: Tensor) -> "Finite":
         """With each standard deviation multiplied by a share, ``(points,)``; correlations stay."""
@@ -94,19 +114,6 @@ class Finite(Model):  # type: ignore[misc]
     def sd(self) -> Tensor:
         """``(points, m)``."""
         return self.covariance.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt().T
-
-
-def normal(
-    mean: Tensor, covariance: Tensor, outputs: list[int] | None, transform: PosteriorTransform | None
-) -> Posterior:
-    """A posterior of independent outcomes, from ``(*batch, q, m)`` and ``(m, *batch, q, q)``."""
-    each = [
-        MultivariateNormal(mean[..., k], to_linear_operator(covariance[k]))
-        for k in (range(mean.shape[-1]) if outputs is None else outputs)
-    ]
-    joint = each[0] if len(each) == 1 else MultitaskMultivariateNormal.from_independent_mvns(each)
-    found = GPyTorchPosterior(joint)
-    return found if transform is None else transform(found)
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ def _optimised(
 
         return score
 
-    found = recipe.search(space, best[: recipe.search.parents], state.known, judge, search_seed)
+    found = recipe.search(space, best, state.known, judge, search_seed)
     if not found.candidates:
         return found, ()
     molecules = [candidate.molecule for candidate in found.candidates]
