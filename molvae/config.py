@@ -5,7 +5,7 @@ import hashlib
 import json
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +57,7 @@ def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "
         return schema.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
         found = error.errors()
+        _refuse_another_command_s(found, schema, source)
         inner = {item["loc"][:-k] for item in found for k in range(1, len(item["loc"]))}
         # a list whose items do not fit counts as too short as well: what is wrong with the items says it all
         told = [item for item in found if item["type"] != "too_short" or item["loc"] not in inner]
@@ -107,6 +108,20 @@ def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel]) -> di
             kind = {"kind": default.model_dump()["kind"]} if "kind" in type(default).model_fields else {}
             full[name] = _with_default_kinds({**kind, **section}, type(default))
     return full
+
+
+def _refuse_another_command_s(found: Sequence[Any], schema: type[BaseModel], source: str) -> None:
+    """One line for a recipe that has another shape altogether: a key of a line each would say it less well."""
+    top: dict[str, list[str]] = {"missing": [], "extra_forbidden": []}
+    for item in found:
+        if len(item["loc"]) == 1 and item["type"] in top:
+            top[item["type"]].append(str(item["loc"][0]))
+    missing, unknown = top.values()
+    if missing and len(unknown) > 2:
+        raise RecipeError(
+            f"{source} seems to be for another command: it has no {', '.join(missing)}, and nothing here is called "
+            f"{', '.join(unknown)}; known are {', '.join(sorted(schema.model_fields))}"
+        )
 
 
 def _apply_override(table: dict[str, Any], override: str) -> None:

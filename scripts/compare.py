@@ -13,6 +13,7 @@ Campaigns are kept and resumed in OUT/METHOD/SEED.
 
 import argparse
 import os
+import signal
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pandas as pd
 from pebble import ProcessPool
 
 import molvae
+from molvae.cli import interrupted
 from molvae.workers import deaf_to_ctrl_c, follow_parent
 
 METHODS = {
@@ -61,6 +63,8 @@ def main() -> None:
     if unknown := sorted({*methods} - {*METHODS}):
         options.error(f"there is no method {unknown[0]!r}; known are {', '.join(METHODS)}")
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = []
     pool = ProcessPool(chosen.processes, context=get_context("spawn"), initializer=follow_parent)

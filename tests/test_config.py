@@ -107,6 +107,13 @@ def test_everything_wrong_is_said_at_once():
     assert "amount: Input should be" in text
 
 
+def test_a_recipe_of_another_command_is_said_in_a_line():
+    text = refusal({"corpus": "data", "net": {}, "train": {}})
+    assert "\n" not in text
+    assert "seems to be for another command: it has no name, and nothing here is called corpus, net, train" in text
+    assert "known are amount, box, name, spare" in text
+
+
 def test_an_integer_serves_where_a_number_is_asked_for():
     assert parse_recipe({"name": "a", "box": {"lid": {"kind": "round", "radius": 2}}}, Order).box.lid == Round(radius=2)
 
