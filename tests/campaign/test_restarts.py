@@ -15,7 +15,7 @@ from molvae.campaign.campaign import Campaign
 from molvae.campaign.progress import merits, stale
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.restarts import Restarts
-from molvae.campaign.state import RESTART, Failed, Observed, Proposal, fold
+from molvae.campaign.state import RESTART, Failed, Observed, Proposal, State, fold
 from molvae.campaign.store import FILE
 from molvae.chem.molecule import Molecule
 from molvae.config import parse_recipe
@@ -209,9 +209,9 @@ class TestRound:
 
 
 OFTEN = {
-    "restarts": {"patience": 8, "gain": 0.9},
-    "budget": {"evaluations": 60},
-    "search": {"generations": 2, "children": 40},
+    "restarts": {"patience": 8, "gain": 0.99},
+    "budget": {"evaluations": 50},
+    "search": {"generations": 2, "children": 30},
 }
 
 
@@ -229,10 +229,10 @@ def course_of(state):
 def test_a_campaign_begins_again_as_long_as_there_is_budget_for_it(whole):
     _, out, state = whole
     assert len(state.restarts) > 1
-    assert (state.used, len(state.known)) == (60, 60)
+    assert (state.used, len(state.known)) == (50, 50)
     lives = np.diff([1, *state.restarts])
     assert min(lives) >= 6 + 8
-    assert state.restarts[-1] <= 60 - 13
+    assert state.restarts[-1] <= 50 - 13
     told = Campaign.read(out).status()
     assert told["restarts"] == list(state.restarts)
     assert sum(record.proposal.move == RESTART for record in state.records) == 6 * len(state.restarts)
@@ -247,10 +247,10 @@ def test_until_it_begins_again_it_is_the_campaign_without_restarts(whole, recipe
     assert plain.restarts == ()
 
 
-@pytest.mark.parametrize("after", [-2, -1, 0, 3, 5, 6])
+@pytest.mark.parametrize("after", [-1, 2, 5])
 def test_resumed_anywhere_around_a_restart_it_ends_the_same(whole, open_space, tmp_path, after):
     asked, out, state = whole
-    kept = state.restarts[0] + after
+    kept = state.restarts[-1] + after
     shutil.copytree(out, tmp_path / "run")
     rounds = state.records[kept - 1].proposal.round
     with sqlite3.connect(tmp_path / "run" / FILE) as connection:
@@ -263,14 +263,16 @@ def test_resumed_anywhere_around_a_restart_it_ends_the_same(whole, open_space, t
 
 def test_where_there_is_nothing_new_to_begin_with_it_goes_on(recipe, open_space, tmp_path, monkeypatch):
     monkeypatch.setattr(type(open_space), "sample", lambda self, n, seed: self.smiles[:6])
-    state = Campaign.open(recipe(**OFTEN), tmp_path, space=open_space).run()
-    assert (state.used, state.restarts) == (60, ())
+    asked = recipe(**OFTEN | {"budget": {"evaluations": 32}})
+    state = Campaign.open(asked, tmp_path, space=open_space).run()
+    assert any(stale(State(state.records[:calls]), asked) for calls in (14, 18))
+    assert (state.used, state.restarts) == (32, ())
 
 
 def test_a_plateau_ends_it_all_the_same(recipe, open_space, tmp_path):
-    asked = recipe(**OFTEN | {"budget": {"evaluations": 60, "plateau": 3}})
+    asked = recipe(**OFTEN | {"budget": {"evaluations": 50, "plateau": 3}})
     campaign = Campaign.open(asked, tmp_path, space=open_space)
-    assert campaign.run().used < 60
+    assert campaign.run().used < 50
     assert campaign.status()["stopped"] == "plateau: nothing better in 3 rounds"
 
 
