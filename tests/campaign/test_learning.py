@@ -78,6 +78,7 @@ def test_a_search_that_began_again_has_only_lessons_on_what_it_found_since(recip
     assert Learning(every=4, best=9)._best(state, Y, 1) == ["C" * k for k in (6, 7, 8, 9)]
 
 
+@pytest.mark.slow
 def test_it_begins_again_with_the_recipes_model_and_learns_anew(learning, space, tmp_path, model_folder):
     (tmp_path / "train.smi").write_text("\n".join(space.smiles[::5]) + "\n")
     changes = {
