@@ -37,7 +37,7 @@ class Restarts(Component):
     """
 
     patience: int = Field(default=300, ge=0)
-    gain: float = Field(default=0.05, ge=0, lt=1)
+    gain: float = Field(default=0.02, ge=0, lt=1)
 
     def due(self, life: State, Y: Matrix, left: int) -> bool:
         """Whether the search should begin again, as far as its present life tells.
