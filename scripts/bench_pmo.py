@@ -161,8 +161,9 @@ class Run:
         values = scores(self.state)
         order = np.argsort(-self.state.values[:, 0], kind="stable")[:100]
         molecules = [molvae.Molecule.parse(self.state.observed[k].proposal.smiles) for k in order]
-        searched = [made for made in self.rounds if made.round > 0]
-        guided = sum(record.proposal.round > 0 for record in self.state.records)
+        began = {record.proposal.round for record in self.state.records if record.proposal.start}
+        searched = [made for made in self.rounds if made.round not in began]
+        guided = sum(not record.proposal.start for record in self.state.records)
         decoded, searching = sum(made.decoded for made in searched), sum(made.seconds for made in searched)
         evaluating = sum(record.outcome.seconds for record in self.state.records if record.outcome is not None)
         return {
@@ -186,7 +187,7 @@ KEYS = {
     "topK": "mean of the K best at the end; 0 to 1",
     "sas": "mean synthetic accessibility of the 100 best; 1 (easy) to 10",
     "diversity": "1 - mean Tanimoto similarity among the 100 best (Morgan, radius 2, 2048 bits)",
-    "valid": "share of decoded points that are molecules, start set excluded",
+    "valid": "share of decoded points that are molecules, start molecules excluded",
     "calls": "evaluations, failures and start set included",
     "failed": "evaluations that gave no value",
     "seconds": "of all rounds and evaluations; loading and storing not included",

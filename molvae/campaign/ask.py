@@ -15,7 +15,8 @@ from molvae.campaign.progress import Matrix, given_reference, merits, utilities
 from molvae.campaign.recipe import Bayes, CampaignRecipe
 from molvae.campaign.search import Candidate, Found, Score, Vector
 from molvae.campaign.space import Remembering, Space
-from molvae.campaign.state import Proposal, State
+from molvae.campaign.start import drawn
+from molvae.campaign.state import RESTART, Proposal, State
 from molvae.campaign.store import Round
 from molvae.chem.fingerprints import counts
 from molvae.chem.molecule import Molecule, parse_or_none
@@ -26,16 +27,27 @@ Asked = tuple[tuple[Proposal, ...], Round]
 def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
     """Round 0: the recipe's start molecules, not more than the budget."""
     began = time.monotonic()
-    seed = int(_draws(recipe, 0).integers(2**31))
     limit = recipe.budget.evaluations
-    smiles = recipe.start(space, limit, seed)[:limit]
-    z = space.encode(smiles)
-    proposals = tuple(
-        Proposal(call, 0, text, row, move=recipe.start.kind)
-        for call, (text, row) in enumerate(zip(smiles, z, strict=True), start=1)
-    )
-    n = len(proposals)
-    return proposals, Round(0, n, n, n, time.monotonic() - began, space.fingerprint)
+    smiles = recipe.start(space, limit, _start_seed(recipe, 0))[:limit]
+    return _begin(State(), space, smiles, recipe.start.kind, began)
+
+
+def restart(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
+    """A round to begin again with: new molecules of the recipe's start, then of the model's prior, perhaps none.
+
+    They are as many as the start set, at most what is left of the budget.
+
+    Args:
+        state: as for `next_round`.
+    """
+    began = time.monotonic()
+    seed = _start_seed(recipe, state.round + 1)
+    started = sum(record.proposal.round == 0 for record in state.records)
+    n = min(started, recipe.budget.evaluations - len(state.records))
+    smiles = recipe.start(space, n, seed, state.known)[:n]
+    if len(smiles) < n:
+        smiles += drawn(space, n - len(smiles), seed, state.known.union(smiles))
+    return _begin(state, space, smiles, RESTART, began)
 
 
 def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
@@ -56,17 +68,29 @@ def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
     return chosen, Round(state.round + 1, *numbers, time.monotonic() - began, space.fingerprint)
 
 
+def _begin(state: State, space: Space, smiles: Sequence[str], move: str, began: float) -> Asked:
+    number, before = state.round + 1 if state.records else 0, len(state.records)
+    z = space.encode(smiles) if smiles else ()
+    proposals = tuple(
+        Proposal(call, number, text, row, move=move)
+        for call, (text, row) in enumerate(zip(smiles, z, strict=True), start=before + 1)
+    )
+    n = len(proposals)
+    return proposals, Round(number, n, n, n, time.monotonic() - began, space.fingerprint)
+
+
 def _optimised(
     recipe: CampaignRecipe, space: Space, state: State, q: int, rng: np.random.Generator
 ) -> tuple[Found, tuple[Proposal, ...]]:
     """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
+    life = state.life
     fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
-    order = best_first(merits(state, recipe), rng)
+    order = best_first(merits(life, recipe), rng)
     # with lessons, the points in the records may be of other weights
-    points = {} if recipe.learning.every else {one.proposal.smiles: one.proposal.z for one in state.observed}
+    points = {} if recipe.learning.every else {one.proposal.smiles: one.proposal.z for one in life.observed}
     space = Remembering(space, points)
-    best = [state.observed[k].proposal.smiles for k in order]
-    belief = _Belief(recipe, space, best, utilities(state, recipe)[order], fit_seed)
+    best = [life.observed[k].proposal.smiles for k in order]
+    belief = _Belief(recipe, space, best, utilities(life, recipe)[order], fit_seed)
 
     def judge(generation: int) -> Score:
         taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
@@ -150,6 +174,10 @@ class _Belief:
                 if text != one.smiles and parse_or_none(text) != one:
                     shares[k] = self._strangers
         return shares
+
+
+def _start_seed(recipe: CampaignRecipe, number: int) -> int:
+    return int(_draws(recipe, number).integers(2**31))
 
 
 def _draws(recipe: CampaignRecipe, number: int) -> np.random.Generator:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molvae.campaign.diagnostics import diagnose
-from molvae.campaign.progress import best, merits, ranked, reason_to_stop, violations
+from molvae.campaign.progress import best, merits, ranked, reason_to_stop, stale, violations
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.space import LatentSpace, Space
 from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
@@ -188,6 +188,7 @@ class Campaign:
             "feasible": sum(feasible) / len(feasible) if feasible else None,
             "pending": len(state.pending),
             "round": state.round,
+            "restarts": list(state.restarts),
             "best": None if measure is None else {measure[0]: measure[1]},
             "molecules": [
                 {"SMILES": r.proposal.smiles, **dict(zip(labels, r.outcome.values, strict=True))}
@@ -255,10 +256,17 @@ class Campaign:
         return ()
 
     def _next_round(self, store: Store, state: State) -> "Asked":
-        """By the weights of the latest lesson, which are in the run folder before the round is in the store."""
-        from molvae.campaign.ask import next_round
+        """By the weights of the latest lesson, which are in the run folder before the round is in the store.
+
+        To begin again, the recipe's model is taken.
+        """
+        from molvae.campaign.ask import next_round, restart
 
         began, recipe = time.monotonic(), self.recipe
+        if stale(state, recipe):
+            proposals, made = restart(recipe, self.space, state)
+            if proposals:
+                return proposals, made
         Y, folder = merits(state, recipe), self.out / "models"
         space = recipe.learning(self.space, recipe.model, state, Y, recipe.seed, folder)
         lesson, seconds = recipe.learning.due(state), time.monotonic() - began

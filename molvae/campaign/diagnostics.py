@@ -79,7 +79,7 @@ class Best:
     """The ten best molecules beside the start set, and beside each other.
 
     Attributes:
-        nearest_start: mean Tanimoto similarity to the nearest start molecule; 1 for a start molecule itself.
+        nearest_start: mean Tanimoto similarity to the nearest start molecule, of restarts as well; 1 for one itself.
         alike: mean Tanimoto similarity of all pairs; None for one molecule.
         far: how many lie outside the start set's least and largest value by more than half its width, by property
             (`PROPERTIES`); None where the start set has fewer than ten molecules.
@@ -100,10 +100,10 @@ class Diagnosis:
 
     Attributes:
         window: evaluated proposals that ``calibration`` and ``moves`` are about: the most recent
-            200 after the start set.
+            200 that are no start molecules.
         calibration: of each objective, by label; none without predictions.
         moves: by name.
-        invalid: share of the texts of the last ten rounds that were no molecule.
+        invalid: share of the texts of the last ten rounds that were no molecule, restarts not counted.
         known: share of the valid ones that were proposed before, found twice, or cannot be encoded.
         seconds: that choosing one molecule took, in these rounds.
         rounds: evaluated after the start set.
@@ -127,23 +127,22 @@ class Diagnosis:
 def diagnose(state: State, rounds: Sequence[Round], recipe: CampaignRecipe) -> Diagnosis:
     """What a campaign's records and rounds tell of its search."""
     Y = merits(state, recipe)
-    recent = [r for r in state.records if r.proposal.round > 0 and r.outcome is not None][-WINDOW:]
+    recent = [r for r in state.records if not r.proposal.start and r.outcome is not None][-WINDOW:]
     rows = {record.proposal.call: k for k, record in enumerate(state.observed)}
     predicted = [r for r in recent if isinstance(r.outcome, Observed) and r.proposal.mean is not None]
     outcomes = utilities(state, recipe)[[rows[record.proposal.call] for record in predicted]]
     calls = [record.proposal.call for record in state.observed]
     best_then = {call for call, new in zip(calls, _entered(Y, TOP if Y.shape[1] == 1 else 1), strict=True) if new}
-    made = [one for one in rounds if one.round > 0][-ROUNDS:]
+    begun = {record.proposal.round for record in state.records if record.proposal.start}
+    made = [one for one in rounds if one.round not in begun][-ROUNDS:]
     decoded, valid, new = (sum(getattr(one, name) for one in made) for name in ("decoded", "valid", "new"))
-    chosen = sum(record.proposal.round >= made[0].round for record in state.records) if made else 0
-    gains = [r.proposal.round for r, new in zip(state.observed, _entered(Y, 1), strict=True) if new]
+    chosen = sum(record.proposal.round in {one.round for one in made} for record in state.records)
     done = max((record.proposal.round for record in state.records if record.outcome is not None), default=0)
     calibration = _calibration(predicted, outcomes, recipe)
     best = _best(state, recipe)
     invalid = 1 - valid / decoded if decoded else None
-    without_gain = done - gains[-1] if gains else 0
     warnings = (
-        *_stale(without_gain, done),
+        *_stale(state.life, done, recipe),
         *(text for label, one in calibration.items() for text in _doubtful(label, one, recipe)),
         *_illegible(invalid, recipe),
         *(_exploited(best) if best is not None and done and len(state.observed) >= TOP else ()),
@@ -156,7 +155,7 @@ def diagnose(state: State, rounds: Sequence[Round], recipe: CampaignRecipe) -> D
         known=1 - new / valid if valid else None,
         seconds=sum(one.seconds for one in made) / chosen if chosen else None,
         rounds=done,
-        without_gain=without_gain,
+        without_gain=_without_gain(state, Y, done),
         best=best,
         warnings=warnings,
     )
@@ -216,7 +215,7 @@ def _moves(recent: Sequence[Record], best_then: set[int]) -> dict[str, Move]:
 
 
 def _best(state: State, recipe: CampaignRecipe) -> Best | None:
-    smiles = [record.proposal.smiles for record in state.records if record.proposal.round == 0]
+    smiles = [record.proposal.smiles for record in state.records if record.proposal.start]
     if not state.observed or not smiles:
         return None
     best = [Molecule.known(record.proposal.smiles) for record in ranked(state, recipe)[:TOP]]
@@ -237,12 +236,21 @@ def _best(state: State, recipe: CampaignRecipe) -> Best | None:
     )
 
 
-def _stale(without_gain: int, rounds: int) -> list[str]:
+def _without_gain(state: State, Y: Matrix, done: int) -> int:
+    gains = [record.proposal.round for record, new in zip(state.observed, _entered(Y, 1), strict=True) if new]
+    return done - gains[-1] if gains else 0
+
+
+def _stale(life: State, done: int, recipe: CampaignRecipe) -> list[str]:
+    """A search that began again is only to be as good as it was since."""
+    without_gain = _without_gain(life, merits(life, recipe), done)
+    rounds = done - min((record.proposal.round for record in life.records), default=0)
     if without_gain < 10 or 3 * without_gain < rounds:
         return []
     return [
         f"nothing better in the last {without_gain} of {rounds} rounds: the search is stale; stop, or begin another "
-        "run with another seed or start set (budget.plateau stops a run by itself)"
+        "run with another seed or start set (budget.plateau stops a run by itself, restarts.patience makes it begin "
+        "again)"
     ]
 
 

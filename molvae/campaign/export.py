@@ -173,17 +173,21 @@ _FEASIBLE: Final = {
     )
 }
 _ORIGINS: Final = {
-    "round": Column("0 for the start set, then 1, 2, ..."),
+    "round": Column("0 for the start set, then 1, 2, ..., restarts included"),
     "call": Column("place in the campaign's order of evaluations, from 1"),
     "parent": Column(
-        "SMILES of the molecule that the move began at, observed or of the same round's search; empty for the start set"
+        "SMILES of the molecule that the move began at, observed or of the same round's search; empty for start "
+        "molecules"
     ),
-    "move": Column("where the molecule came from: the kind of start set, or the move that made it"),
+    "move": Column(
+        "where the molecule came from: the kind of start set, the move that made it, or restart: a start molecule with "
+        "which the search began again"
+    ),
 }
 _LAST: Final = {
     "acquisition": Column(
         "value of the acquisition function for the batch up to and with this molecule when it was chosen; to be "
-        "compared within a round only; empty for the start set",
+        "compared within a round only; empty for start molecules",
         direction="maximize",
     ),
     "nearest_similarity": Column("Tanimoto similarity (Morgan, radius 2) to the nearest of", "0 to 1"),
@@ -218,7 +222,7 @@ def _predictions(records: Sequence[Record], recipe: CampaignRecipe) -> dict[str,
 
 def _prediction_columns(label: str, objective: Objective) -> dict[str, Column]:
     """The two columns of a prediction: mean, then standard deviation."""
-    when = "by the surrogate when the molecule was proposed; empty for the start set"
+    when = "by the surrogate when the molecule was proposed; empty for start molecules"
     unit, direction = objective.unit or None, _direction(objective)
     if objective.direction != "target":
         return {
@@ -255,7 +259,7 @@ def _labels(recipe: CampaignRecipe) -> list[str]:
 
 def _nearest(molecules: Sequence[Molecule], state: State, facts: Facts) -> npt.NDArray[np.float64]:
     """(n,): similarity to the nearest reference molecule, or start molecule; references are read in portions."""
-    start = [record.proposal.smiles for record in state.records if record.proposal.round == 0]
+    start = [record.proposal.smiles for record in state.records if record.proposal.start]
     texts = start if facts.reference is None else facts.reference
     found, used = np.zeros(len(molecules)), 0
     if not molecules:

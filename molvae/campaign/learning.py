@@ -27,12 +27,13 @@ class Learning(Component):
     """When the model is fine-tuned, and on what.
 
     Each lesson begins at the recipe's model and depends only on the records that there were when it was due, so no
-    lesson needs the one before it, and one that was lost is given again. Part of it are molecules that the model
-    wrote itself, which stand for what it was trained on, so that it forgets little of that [H. Shin et al., NeurIPS
-    2017, "generative replay"].
+    lesson needs the one before it, and one that was lost is given again. A search that begins again does so with the
+    recipe's model, and its lessons are about what it found itself. Part of a lesson are molecules that the model wrote
+    itself, which stand for what it was trained on, so that it forgets little of that [H. Shin et al., NeurIPS 2017,
+    "generative replay"].
 
     Attributes:
-        every: proposals between two lessons, the start set not counted; 0 for no lessons.
+        every: proposals between two lessons, start molecules not counted; 0 for no lessons.
         best: molecules that a lesson is about.
         drawn: how many it reads, drawn from these with weight 1 / rank.
         replay: how many samples of its prior it reads.
@@ -48,15 +49,16 @@ class Learning(Component):
     beta: float = Field(default=0.02, ge=0)
 
     def due(self, state: State) -> int:
-        """Lessons that there should have been; they are counted from 1."""
-        return (len(state.records) - _started(state)) // self.every if self.every else 0
+        """The latest lesson, counted from 1; 0 where there was none since the search last began."""
+        lesson = len(_guided(state)) // self.every if self.every else 0
+        return lesson if lesson and self._then(state, lesson) >= state.life.records[0].proposal.call else 0
 
     def __call__(self, space: Space, model: str, state: State, Y: Matrix, seed: int, folder: Path) -> Space:
         """The space by which the next round is proposed; its model lies in the folder, unless no lesson is due.
 
         Args:
             model: name or folder of the model of ``space``.
-            Y: utilities of the observed molecules, ``(n, objectives)``.
+            Y: merits of the observed molecules, ``(n, improved)``.
             folder: each lesson leaves a model folder in it, "0001", "0002", and so on.
 
         Raises:
@@ -73,10 +75,14 @@ class Learning(Component):
         return _loaded(taught, sha256(taught / MANIFEST))
 
     def _best(self, state: State, Y: Matrix, lesson: int) -> list[str]:
-        """The best molecules that were observed when the lesson was due, best first."""
-        then = _started(state) + lesson * self.every
-        rows = [k for k, record in enumerate(state.observed) if record.proposal.call <= then]
+        """The best molecules that the search knew when the lesson was due, best first."""
+        first, then = state.life.records[0].proposal.call, self._then(state, lesson)
+        rows = [k for k, record in enumerate(state.observed) if first <= record.proposal.call <= then]
         return [state.observed[rows[k]].proposal.smiles for k in best_first(Y[rows])[: self.best]]
+
+    def _then(self, state: State, lesson: int) -> int:
+        """The call that the lesson was due after."""
+        return _guided(state)[lesson * self.every - 1]
 
     def _texts(self, space: Space, best: Sequence[str], seed: int) -> list[str]:
         """What a lesson reads."""
@@ -115,5 +121,6 @@ def _loaded(folder: Path, digest: str) -> LatentSpace:
     return LatentSpace.load(str(folder))
 
 
-def _started(state: State) -> int:
-    return sum(record.proposal.round == 0 for record in state.records)
+def _guided(state: State) -> list[int]:
+    """Calls of molecules that no search began with."""
+    return [record.proposal.call for record in state.records if not record.proposal.start]

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from molvae.bo.pareto import best_first, hypervolume, reference_below
-from molvae.campaign.recipe import CampaignRecipe
+from molvae.campaign.recipe import Bayes, CampaignRecipe
 from molvae.campaign.state import Failed, Record, State
 from molvae.errors import CampaignError
 
@@ -110,6 +110,12 @@ def reason_to_stop(state: State, recipe: CampaignRecipe) -> str | None:
     if len(state.records) >= budget.evaluations:
         return f"budget of {budget.evaluations} evaluations used"
     return None
+
+
+def stale(state: State, recipe: CampaignRecipe) -> bool:
+    """Whether the next round is one that begins again; looked at only between rounds, too."""
+    left = recipe.budget.evaluations - len(state.records)
+    return isinstance(recipe.method, Bayes) and recipe.restarts.due(state.life, merits(state.life, recipe), left)
 
 
 def _reference(state: State, recipe: CampaignRecipe) -> Matrix:

@@ -9,6 +9,7 @@ from molvae.bo.surrogates import AdditiveGP, Surrogate
 from molvae.campaign.baselines import Baseline, GradientAscent, LatentCMAES
 from molvae.campaign.executors import Executor, Processes
 from molvae.campaign.learning import Learning
+from molvae.campaign.restarts import Restarts
 from molvae.campaign.search import Search
 from molvae.campaign.start import FromPrior, Given, Start
 from molvae.chem.objectives import Objective
@@ -61,6 +62,7 @@ class CampaignRecipe(Component):
         q: molecules proposed in one round.
         search, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
         learning: whether the model is fine-tuned on what was found.
+        restarts: when Bayesian optimisation that has gone stale begins again.
         executor: where objectives are evaluated.
         reference: a table of molecules that the results are compared with for novelty, or None.
     """
@@ -76,6 +78,7 @@ class CampaignRecipe(Component):
     surrogate: Surrogate = AdditiveGP()
     acquisition: Acquisition = UCB()
     learning: Learning = Learning()
+    restarts: Restarts = Restarts()
     executor: Executor = Processes()
     reference: str | None = None
 

@@ -3,11 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from molvae.errors import CampaignError
+
+RESTART: Final = "restart"
+"""The move of start molecules that a search began again with."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,11 @@ class Proposal:
         round: 0 for the start set, then 1, 2, ...
         smiles: canonical.
         z: (latent,) float32, the posterior mean of ``smiles`` (not the point that it was decoded from).
-        parent: the molecule that the move began at; None for the start set.
-        move: where it came from: "given", "file", "training", "prior", "noise", "interpolation", ...
-        mean, sd: the surrogate's prediction of each objective's *utility* (bigger is better); None at the
-            start.
-        acquisition: value of the acquisition function when it was chosen; None at the start.
+        parent: the molecule that the move began at; None for start molecules.
+        move: where it came from: "given", "file", "training", "prior", "restart", "noise", "interpolation", ...
+        mean, sd: the surrogate's prediction of each objective's *utility* (bigger is better); None for start
+            molecules.
+        acquisition: value of the acquisition function when it was chosen; None for start molecules.
     """
 
     call: int
@@ -35,6 +39,11 @@ class Proposal:
     mean: tuple[float, ...] | None = None
     sd: tuple[float, ...] | None = None
     acquisition: float | None = None
+
+    @property
+    def start(self) -> bool:
+        """Whether the search began, or began again, with it."""
+        return self.round == 0 or self.move == RESTART
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,18 @@ class State:
     def round(self) -> int:
         """The latest round; 0 while there is nothing but the start set, or nothing at all."""
         return max((r.proposal.round for r in self.records), default=0)
+
+    @cached_property
+    def life(self) -> "State":
+        """What the search knows: records since it last began; a restart whose molecules all failed does not count."""
+        began = max((record.proposal.round for record in self.observed if record.proposal.start), default=0)
+        return State(tuple(r for r in self.records if r.proposal.round >= began)) if began else self
+
+    @property
+    def restarts(self) -> tuple[int, ...]:
+        """The first call of each round that the search began again with."""
+        calls = {r.proposal.round: r.proposal.call for r in reversed(self.records) if r.proposal.move == RESTART}
+        return tuple(sorted(calls.values()))
 
     @cached_property
     def known(self) -> frozenset[str]:

@@ -67,10 +67,11 @@ def export(
 
 def _print_status(found: dict[str, Any]) -> None:
     ended = found["stopped"] or "not finished"
+    again = "".join(f", begun again at call {call:,}" for call in found["restarts"])
     feasible = "" if found["feasible"] is None else f"{found['feasible']:.0%} of the others feasible, "
     out.print(
         f"{found['folder']}: {found['used']} of {found['budget']} molecules evaluated, {found['failed']} failed, "
-        f"{feasible}round {found['round']}; {ended}",
+        f"{feasible}round {found['round']}{again}; {ended}",
         markup=False,
         soft_wrap=True,
     )

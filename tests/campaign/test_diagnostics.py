@@ -108,6 +108,13 @@ class TestSearch:
         assert (found.invalid, found.known) == pytest.approx((0.2, 0.75))
         assert found.seconds == pytest.approx(1.5)
 
+    def test_a_restart_is_no_search(self):
+        rounds = [[("noise", 0, 1, 5)] * 2, [("restart", None, None, 9)] * 3, [("noise", 0, 1, 7)] * 2]
+        found = diagnose(course([1], *rounds), made((10, 8, 2), (3, 3, 3), (10, 8, 2)), recipe())
+        assert (found.invalid, found.known, found.seconds) == pytest.approx((0.2, 0.75, 1.5))
+        assert (found.window, list(found.moves)) == (4, ["noise"])
+        assert (found.rounds, found.without_gain) == (3, 1)
+
     @pytest.mark.parametrize(("values", "ago"), [((1, 1, 1), 3), ((2, 2, 1), 2), ((1, 2, 3), 0), ((2, None, None), 2)])
     def test_rounds_since_the_last_gain(self, values, ago):
         rounds = [[("noise", 0, 1, value)] for value in values]
@@ -133,6 +140,11 @@ class TestBest:
         assert (found.far_in_any, found.chains) == (2, 2)
         assert 0.8 < found.nearest_start < 1  # the other eight are start molecules
         assert 0.1 < found.alike < 0.5
+
+    def test_those_of_a_restart_are_start_molecules_too(self):
+        state = course([0] * 12, [("restart", None, None, 9)] * 10)
+        found = diagnose(state, made((8, 6, 3)), recipe()).best
+        assert found.nearest_start == 1.0
 
     def test_far_is_beyond_half_the_width_of_the_start_set(self):
         smiles = ["C" * n for n in (*range(5, 17), 21, 22)]  # 16 + 11 / 2 lies between 21 and 22
@@ -160,6 +172,15 @@ class TestWarnings:
         rounds = [[("noise", k, 1, k)] for k in range(2, gains + 2)] + [[("noise", k, 1, k - 100)] for k in range(poor)]
         told = self.warned(course([1], *rounds))
         assert [text.startswith(f"nothing better in the last {poor} of {gains + poor} rounds") for text in told] == (
+            [True] if stale else []
+        )
+
+    @pytest.mark.parametrize(("poor", "stale"), [(9, False), (10, True)])
+    def test_a_search_that_began_again_is_stale_by_what_it_gained_since(self, poor, stale):
+        before = [[("noise", k, 9, 99)] for k in range(15)]
+        since = [[("restart", None, None, 0)]] + [[("noise", k, 9, k)] for k in range(1, 11)]
+        told = self.warned(course([1], *before, *since, *[[("noise", 0, 9, 0)]] * poor))
+        assert [text.startswith(f"nothing better in the last {poor} of {10 + poor} rounds") for text in told] == (
             [True] if stale else []
         )
 

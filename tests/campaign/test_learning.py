@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from molvae.campaign.campaign import Campaign
 from molvae.campaign.learning import Learning
 from molvae.campaign.progress import utilities
 from molvae.campaign.recipe import Budget
+from molvae.campaign.restarts import Restarts
 from molvae.campaign.space import LatentSpace
-from molvae.campaign.state import Failed, Observed, Proposal, fold
+from molvae.campaign.start import FromTraining
+from molvae.campaign.state import RESTART, Failed, Observed, Proposal, fold
 from molvae.campaign.store import FILE, Store
 from molvae.errors import CampaignError, RecipeError
 from molvae.folders import MANIFEST
@@ -61,6 +64,36 @@ def test_a_lesson_is_about_the_best_there_were_when_it_was_due(recipe):
     assert chosen._best(state, Y, 1) == ["C" * 6, "C" * 2, "C" * 5]
     earlier = observed(1.0, 5.0, None, 3.0, 4.0, 9.0)
     assert chosen._best(earlier, utilities(earlier, recipe()), 1) == chosen._best(state, Y, 1)
+
+
+def test_a_search_that_began_again_has_only_lessons_on_what_it_found_since(recipe):
+    """A start set of two, rounds of three, the third of which is a restart."""
+    before = observed(1.0, 5.0, 2.0, 3.0, 4.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0)
+    moved = [replace(r.proposal, move=RESTART) if 6 <= r.proposal.call < 9 else r.proposal for r in before.records]
+    states = [fold(moved[:n], {k: before.records[k - 1].outcome for k in range(1, n + 1)}) for n in (5, 8, 11)]
+    assert [Learning(every=3).due(state) for state in states] == [1, 0, 2]
+    assert [Learning(every=4).due(state) for state in states] == [0, 0, 1]
+    state, Y = states[-1], utilities(states[-1], recipe())
+    assert Learning(every=3, best=9)._best(state, Y, 2) == ["C" * k for k in (6, 7, 8, 9, 10, 11)]
+    assert Learning(every=4, best=9)._best(state, Y, 1) == ["C" * k for k in (6, 7, 8, 9)]
+
+
+@pytest.mark.slow
+def test_it_begins_again_with_the_recipes_model_and_learns_anew(learning, space, tmp_path, model_folder):
+    (tmp_path / "train.smi").write_text("\n".join(space.smiles[::5]) + "\n")
+    changes = {
+        "start": FromTraining(path=str(tmp_path), n=6),
+        "restarts": Restarts(patience=6, gain=0.99),
+        "budget": Budget(evaluations=26),
+    }
+    asked = learning.model_copy(update=changes)
+    state = Campaign.open(asked, tmp_path / "run").run()
+    began = {record.proposal.round for record in state.records if record.proposal.start}
+    assert len(began) == 2
+    base = load_model(model_folder).fingerprint
+    weights = [made.weights for made in Store.read(tmp_path / "run").rounds()]
+    assert [k for k, one in enumerate(weights) if one == base] == sorted({*began, *(k + 1 for k in began)})
+    assert len(set(weights)) == 3
 
 
 def test_it_reads_the_better_more_often_and_what_the_model_writes(space):

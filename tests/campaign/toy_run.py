@@ -1,6 +1,6 @@
 """Run a toy campaign as a process of its own, to be killed: ``python toy_run.py FOLDER MODULES [MODEL]``.
 
-With a model, it is fine-tuned on the way.
+Without a model, it begins again on the way; with one, that is fine-tuned.
 """
 
 import sys
@@ -15,13 +15,16 @@ RECIPE = {
     "model": "toy",
     "objectives": [{"score": {"kind": "callable", "call": "slowly:score"}}],
     "start": {"kind": "prior", "n": 8},
-    "budget": {"evaluations": 24},
+    "budget": {"evaluations": 40},
     "q": 4,
     "search": {"generations": 2, "children": 40},
     "executor": {"kind": "processes", "workers": 2},
+    "restarts": {"patience": 4, "gain": 0.9},
 }
 
 LEARNING = {
+    "budget": {"evaluations": 24},
+    "restarts": {"patience": 0},
     "start": {"kind": "given", "smiles": pool()[:80:10]},
     "learning": {"every": 4, "best": 5, "drawn": 200, "replay": 20},
 }

@@ -115,6 +115,13 @@ class TestStatus:
         assert told.startswith("run: 14 of 14 molecules evaluated")
         assert told.splitlines().index("") == 13
 
+    def test_where_the_search_began_again(self, molvae, campaign):
+        changes = {"restarts": {"patience": 4, "gain": 0.9}, "budget": {"evaluations": 40}}
+        head = molvae("optimize", campaign(**changes), "--out", "run", "-q").stdout.splitlines()[0]
+        calls = json.loads(molvae("status", "run", "--json").stdout)["restarts"]
+        assert calls
+        assert [int(call) for call in re.findall(r"begun again at call (\d+)", head)] == calls
+
     def test_for_programs(self, molvae, run):
         found = json.loads(molvae("status", run, "--json").stdout)
         assert (found["used"], found["budget"], found["failed"], found["pending"]) == (14, 14, 0, 0)
