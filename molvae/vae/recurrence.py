@@ -15,14 +15,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from molvae.errors import FolderError
 from molvae.folders import write_atomic
@@ -31,8 +30,6 @@ log = logging.getLogger("molvae")
 
 BF16 = torch.bfloat16
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math")
-TILE = 128
-"""Rows of a matrix product without a gradient: always so many, for a row to come out the same in any batch."""
 SHARE = 2**15
 """Least numbers of a state that a thread is begun for; with fewer the threads wait for each other."""
 R = TypeVar("R")
@@ -53,6 +50,10 @@ def kernel() -> ctypes.CDLL | None:
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     loaded.gru_forward.argtypes, loaded.gru_forward.restype = [size, size, *[pointer] * 8], None
     loaded.gru_backward.argtypes, loaded.gru_backward.restype = [size, size, *[pointer] * 10], None
+    if hasattr(loaded, "gru_write"):
+        loaded.gru_write.argtypes, loaded.gru_write.restype = [pointer, size, size, *[pointer] * 3], None
+        loaded.gru_read.argtypes, loaded.gru_read.restype = [pointer, size, *[pointer] * 3], None
+        loaded.gru_next.argtypes, loaded.gru_next.restype = [pointer, size, *[pointer] * 4], None
     return loaded
 
 
@@ -97,8 +98,9 @@ def applies(device: torch.device) -> bool:
 
 
 def quick(device: torch.device) -> ctypes.CDLL | None:
-    """The kernel for `step` and `last`, where the device is a CPU that computes in bfloat16."""
-    return kernel() if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else None
+    """The kernel for `fused`, where the device is a CPU that computes in bfloat16 and the compiler knows of that."""
+    library = kernel() if device.type == "cpu" else None
+    return library if hasattr(library, "gru_write") else None
 
 
 def sweep(
@@ -210,66 +212,6 @@ class _Sweep(torch.autograd.Function):
         return sum(tables), None, fixed, across.float(), sum(biases), carried
 
 
-def product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """``x → x Wᵀ`` in bfloat16, the weights packed once for products of so many rows.
-
-    `torch.mm` packs them at every call, which takes a third of its time at 128 rows.
-    """
-    low = weight.to(BF16).contiguous()
-    try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(low, rows)
-        linear = torch.ops.mkldnn._linear_pointwise
-        linear(low[:1], packed, None, "none", [], "")
-    except (AttributeError, RuntimeError):  # neither is in PyTorch's promise
-        return lambda x: x @ low.t()
-    return lambda x: linear(x, packed, None, "none", [], "")
-
-
-def step(
-    library: ctypes.CDLL,
-    table: Tensor,
-    tokens: Tensor,
-    fixed: Tensor | None,
-    product: Tensor,
-    bias: Tensor,
-    state: Tensor,
-) -> None:
-    """One step of the layer for some rows, without a gradient: ``state`` is replaced by the next.
-
-    Args:
-        library: of `kernel`.
-        table: what each character adds to the gates, ``(characters, 3·hidden)``.
-        tokens: ``(rows,)`` int64.
-        fixed: what each row adds to them, ``(rows, 3·hidden)``, or None.
-        product: of the state, ``(rows, 3·hidden)``.
-        bias: ``(hidden,)`` float32.
-        state: ``(rows, hidden)``; like all without another type, contiguous and bfloat16.
-    """
-    parts = (table, tokens, fixed, product, bias, state)
-    library.gru_forward(*state.shape, *map(_at, parts), None, state.data_ptr())
-
-
-def last(gru: nn.GRU, name: str, embed: nn.Embedding, strings: Sequence[Sequence[int]]) -> Tensor:
-    """The state of a layer's direction after each string, ``(strings, hidden)`` float32; where `quick` has a kernel.
-
-    Args:
-        name: of the direction, "l0" or "l0_reverse"; the strings are given in the order in which it reads.
-        strings: longest first.
-    """
-    table, _, weight, bias = weights(gru, name, embed)
-    table, times = table.to(BF16), product(weight, TILE)
-    ends = torch.zeros(len(strings), gru.hidden_size)
-    for first in range(0, len(strings), TILE):
-        tile = strings[first : first + TILE]
-        state = torch.zeros(TILE, gru.hidden_size, dtype=BF16)
-        tokens = pad_sequence([torch.tensor(ids) for ids in tile])
-        for t, ids in enumerate(tokens):
-            on = sum(t < len(string) for string in tile)
-            step(_library(), table, ids[:on], None, times(state)[:on], bias, state[:on])
-        ends[first : first + TILE] = state[: len(tile)]
-    return ends
-
-
 def _library() -> ctypes.CDLL:
     library = kernel()
     assert library is not None
@@ -307,15 +249,15 @@ def _in_threads(run: Callable[[int, int], R], batch: int, hidden: int) -> list[R
     return in_threads(lambda share: run(edges[share], edges[share + 1]), shares)
 
 
-def in_threads(run: Callable[[int], R], shares: int) -> list[R]:
-    """``run(0), …, run(shares − 1)``, each in a thread of its own where there are several, without gradients."""
-    inference = torch.is_inference_mode_enabled()  # of this thread alone
+def in_threads(run: Callable[[int], R], parts: int) -> list[R]:
+    """``run(0), …, run(parts − 1)``, in as many threads as PyTorch takes, without gradients."""
+    inference, threads = torch.is_inference_mode_enabled(), min(parts, torch.get_num_threads())  # of this thread alone
 
-    def quietly(share: int) -> R:
+    def quietly(part: int) -> R:
         with torch.inference_mode(inference), torch.no_grad():
-            return run(share)
+            return run(part)
 
-    return [quietly(0)] if shares == 1 else list(_threads(shares).map(quietly, range(shares)))
+    return [*(_threads(threads).map if threads > 1 else map)(quietly, range(parts))]
 
 
 @functools.cache

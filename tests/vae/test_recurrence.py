@@ -104,35 +104,3 @@ def test_it_is_compiled_once_for_all_processes(tmp_path, monkeypatch, writable):
     if writable:
         assert recurrence._compiled(compiler, source) == first == next(cache.rglob("gru-*.so"))
         assert len(list((cache / "molvae").iterdir())) == 1
-
-
-@compiled
-def test_a_step_without_gradients_is_that_of_a_training():
-    torch.manual_seed(0)
-    rows, hidden, characters = 37, 48, 9
-    table, fixed = torch.randn(characters, 3 * hidden).bfloat16(), torch.randn(rows, 3 * hidden).bfloat16()
-    state, bias, tokens = torch.randn(rows, hidden).bfloat16(), torch.randn(hidden), torch.randint(9, (rows,))
-    weight = 0.1 * torch.randn(3 * hidden, hidden)
-    product = recurrence.product(weight, 16)(state)
-    assert torch.allclose(product.float(), state.float() @ weight.bfloat16().float().t(), atol=0.02, rtol=0.02)
-    outer, inner = (table[tokens].float() + fixed.float()).chunk(3, 1), product.float().chunk(3, 1)
-    reset, update = torch.sigmoid(outer[0] + inner[0]), torch.sigmoid(outer[1] + inner[1])
-    new = torch.tanh(outer[2] + reset * (inner[2] + bias))
-    expected = new + update * (state.float() - new)
-    recurrence.step(recurrence.kernel(), table, tokens, fixed, product, bias, state)
-    assert torch.allclose(state.float(), expected, atol=0.01, rtol=0.01)
-
-
-@pytest.mark.parametrize("quick", [pytest.param(True, marks=compiled), False])
-def test_strings_of_many_lengths_are_read_as_each_alone(monkeypatch, quick):
-    if not quick:
-        monkeypatch.setattr(recurrence, "kernel", lambda: None)
-    torch.manual_seed(0)
-    encoder = Net(SIZES, 20).eval().encoder
-    strings = [torch.randint(2, 20, (length,)).tolist() for length in sorted([*range(1, 30)] * 6, reverse=True)]
-    with torch.inference_mode():
-        means, logvars = encoder.read(strings)
-        alone = [encoder(torch.tensor([string])) for string in strings]
-    for k, (mean, logvar) in enumerate(alone):
-        assert distance(means[k], mean[0]) < 0.02
-        assert distance(logvars[k], logvar[0]) < 0.02
