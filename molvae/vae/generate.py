@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from molvae.vae import fused, recurrence
+from molvae.vae import compiled
+from molvae.vae.compiled import BLOCK
+from molvae.vae.fused import Layer
 from molvae.vae.nets import Decoder
 from molvae.vae.vocab import END, START
 
@@ -163,7 +165,7 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
 class _Steps:
     """Single steps of a decoder. What a character and the latent point add to the gates is computed once.
 
-    On CPUs that compute in bfloat16 they are those of `fused.Layer`; without a compiler there, the products are in
+    On CPUs that compute in bfloat16 they are those of `Layer`; without a compiler there, the products are in
     bfloat16; the rest, and all of it elsewhere, is in float32. Buffers are used again at each step: memory touched for
     the first time costs more than the arithmetic.
 
@@ -171,20 +173,20 @@ class _Steps:
         decoder: in evaluation mode.
 
     Attributes:
-        layer: which can also write whole strings; None without `recurrence.quick`.
+        layer: which can also write whole strings; None without `compiled.kernel`.
     """
 
     def __init__(self, decoder: Decoder) -> None:
         hidden, device = decoder.gru.hidden_size, decoder.embed.weight.device
         self.decoder, self.hidden = decoder, hidden
-        library = recurrence.quick(device)
-        self.layer: fused.Layer | None = None
+        library = compiled.kernel() if device.type == "cpu" else None
+        self.layer: Layer | None = None
         if library is not None:
-            self.tile = fused.BLOCK
-            self.layer = fused.Layer(library, decoder.gru, "l0", decoder.embed, decoder.logits)
+            self.tile = BLOCK
+            self.layer = Layer(library, decoder.gru, "l0", decoder.embed, decoder.logits)
             return
         self.tile = TILE if device.type == "cpu" else CHUNK
-        self.table, self.of_z, weight, self.bias = recurrence.weights(decoder.gru, "l0", decoder.embed)
+        self.table, self.of_z, weight, self.bias = compiled.weights(decoder.gru, "l0", decoder.embed)
         low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         self.dtype = torch.bfloat16 if low else torch.float32
         self.logits, self.weight = decoder.logits.weight.to(self.dtype).t(), weight.to(self.dtype).t()
@@ -198,7 +200,7 @@ class _Steps:
         several = threads and self.layer is not None
         shares = max(1, min(torch.get_num_threads(), len(z) // self.tile)) if several else 1
         parts = torch.tensor_split(z, shares * -(-len(z) // (shares * most))) if len(z) else ()
-        return recurrence.in_threads(lambda k: run(parts[k]), len(parts)) if several else [*map(run, parts)]
+        return compiled.in_threads(lambda k: run(parts[k]), len(parts)) if several else [*map(run, parts)]
 
     def tiles(self, rows: int) -> int:
         """Products that so many rows take."""

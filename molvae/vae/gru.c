@@ -1,12 +1,17 @@
-/* Steps of a GRU layer; bfloat16 in memory, float32 in registers. For a training one step and its gradient, for some
-   rows of a batch: the matrix products between the steps are PyTorch's; this is all that is left, in one pass over
-   memory. Without gradients whole strings, products and all.
+/* GRU layers over whole strings, for processors that compute in bfloat16: in memory that, in registers float32.
 
    r = σ(xr + hr)   z = σ(xz + hz)   m = hn + b   n = tanh(xn + r·m)   h' = n + z·(h − n)
-   with (xr, xz, xn) = table[token] + fixed and (hr, hz, hn) = W h. As in torch.nn.GRU. */
+   with (xr, xz, xn) = table[token] + fixed and (hr, hz, hn) = W h. As in torch.nn.GRU.
 
+   32 strings take a step together: product and gates are one pass, in which (rows, 3·hidden) never leaves the nearest
+   caches. What becomes of a row does not depend on the others. */
+
+#include <immintrin.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef uint16_t bf16;
 
@@ -38,88 +43,15 @@ static inline float sigmoid(float x) { /* 1 / (1 + 2^t), t = −x log2 e; relati
 
 static inline float tanh_(float x) { return 2.f * sigmoid(2.f * x) - 1.f; }
 
-static inline __attribute__((always_inline)) void forward_row(long H, int has_fixed, int keep, const bf16 *restrict x,
-    const bf16 *restrict f, const bf16 *restrict y, const float *restrict bias, const bf16 *h,
-    bf16 *restrict g, bf16 *next) {
-#pragma GCC ivdep /* next may be h */
-    for (long j = 0; j < H; j++) {
-        float xr = up(x[j]), xz = up(x[H + j]), xn = up(x[2 * H + j]);
-        if (has_fixed) xr += up(f[j]), xz += up(f[H + j]), xn += up(f[2 * H + j]);
-        float r = sigmoid(xr + up(y[j])), z = sigmoid(xz + up(y[H + j])), m = up(y[2 * H + j]) + bias[j];
-        float n = tanh_(xn + r * m);
-        if (keep) g[j] = down(r), g[H + j] = down(z), g[2 * H + j] = down(n), g[3 * H + j] = down(m);
-        next[j] = down(n + z * (up(h[j]) - n));
-    }
-}
-
-/* table (characters, 3H), tokens (rows), fixed (rows, 3H) or null, product = W h (rows, 3H), bias (H), state h (rows, H);
-   writes gates r, z, n, m (rows, 4H), or null, and the next state (rows, H), which may take this one's place. */
-void gru_forward(int64_t rows, int64_t H, const bf16 *table, const int64_t *tokens, const bf16 *fixed,
-                 const bf16 *product, const float *bias, const bf16 *state, bf16 *gates, bf16 *next) {
-    for (long b = 0; b < rows; b++) {
-        const bf16 *x = table + tokens[b] * 3 * H, *y = product + b * 3 * H, *h = state + b * H;
-        if (!gates && fixed)
-            forward_row(H, 1, 0, x, fixed + b * 3 * H, y, bias, h, 0, next + b * H);
-        else if (!gates)
-            forward_row(H, 0, 0, x, 0, y, bias, h, 0, next + b * H);
-        else if (fixed)
-            forward_row(H, 1, 1, x, fixed + b * 3 * H, y, bias, h, gates + b * 4 * H, next + b * H);
-        else
-            forward_row(H, 0, 1, x, 0, y, bias, h, gates + b * 4 * H, next + b * H);
-    }
-}
-
-static inline __attribute__((always_inline)) void backward_row(long H, int has_outer, int has_fixed,
-    const bf16 *restrict outer, const bf16 *restrict inner, const bf16 *restrict g, const bf16 *restrict h,
-    float *restrict carried, bf16 *restrict flow, float *restrict table, float *restrict fixed, float *restrict bias) {
-    for (long j = 0; j < H; j++) {
-        float r = up(g[j]), z = up(g[H + j]), n = up(g[2 * H + j]), m = up(g[3 * H + j]);
-        float d = carried[j] + up(inner[j]);
-        if (has_outer) d += up(outer[j]);
-        float dn = d * (1.f - z) * (1.f - n * n), dm = dn * r;
-        float dr = dn * m * r * (1.f - r), dz = d * (up(h[j]) - n) * z * (1.f - z);
-        flow[j] = down(dr), flow[H + j] = down(dz), flow[2 * H + j] = down(dm);
-        table[j] += dr, table[H + j] += dz, table[2 * H + j] += dn, bias[j] += dm;
-        if (has_fixed) fixed[j] += dr, fixed[H + j] += dz, fixed[2 * H + j] += dn;
-        carried[j] = d * z;
-    }
-}
-
-/* outer (rows, H) or null: gradient of this step's output; inner (rows, H): of this step's output through the W h of the
-   next; carried (rows, H), read and written: what passes by the gates; writes flow (rows, 3H), the gradient of W h, and
-   adds to the gradients of table, fixed (or null) and bias. */
-void gru_backward(int64_t rows, int64_t H, const int64_t *tokens, const bf16 *outer, const bf16 *inner,
-                  const bf16 *gates, const bf16 *state, float *carried, bf16 *flow, float *table, float *fixed,
-                  float *bias) {
-    for (long b = 0; b < rows; b++) {
-        const bf16 *in = inner + b * H, *g = gates + b * 4 * H, *h = state + b * H;
-        float *c = carried + b * H, *t = table + tokens[b] * 3 * H;
-        bf16 *o = flow + b * 3 * H;
-        if (outer && fixed)
-            backward_row(H, 1, 1, outer + b * H, in, g, h, c, o, t, fixed + b * 3 * H, bias);
-        else if (outer)
-            backward_row(H, 1, 0, outer + b * H, in, g, h, c, o, t, 0, bias);
-        else if (fixed)
-            backward_row(H, 0, 1, 0, in, g, h, c, o, t, fixed + b * 3 * H, bias);
-        else
-            backward_row(H, 0, 0, 0, in, g, h, c, o, t, 0, bias);
-    }
-}
-
-#ifdef __AVX512BF16__ /* whole layers without a gradient, for processors that compute in bfloat16 */
-
-#include <immintrin.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 enum { BLOCK = 32, END = 0, START = 1 }; /* rows that take a step together; ids of vocab.py */
 
 /* width: hidden, a multiple of BLOCK, as is characters; weight and readout packed for `product`. */
 typedef struct {
     int64_t width, characters;
-    const bf16 *table, *weight, *readout;
-    const float *bias, *offset;
+    const bf16 *table, *weight;
+    const float *bias;
+    const bf16 *readout;
+    const float *offset;
 } layer;
 
 int gru_amx = 0; /* whether this process may use the tiles */
@@ -182,32 +114,40 @@ static inline void product(long n, long width, const bf16 *a, const bf16 *w, flo
     product_avx(n, width, a, w, y);
 }
 
-static inline __attribute__((always_inline)) void next_block(long width, int has_fixed, const bf16 *restrict x,
+static inline __attribute__((always_inline)) void next_block(long width, int has_fixed, int keep, const bf16 *restrict x,
     const bf16 *restrict f, const float *restrict y, const float *restrict bias, const bf16 *restrict h,
-    bf16 *restrict next) {
+    bf16 *restrict g, bf16 *restrict next) {
     for (int j = 0; j < BLOCK; j++) {
         float xr = up(x[j]), xz = up(x[width + j]), xn = up(x[2 * width + j]);
         if (has_fixed) xr += up(f[j]), xz += up(f[width + j]), xn += up(f[2 * width + j]);
-        float r = sigmoid(xr + y[j]), z = sigmoid(xz + y[BLOCK * BLOCK + j]);
-        float n = tanh_(xn + r * (y[2 * BLOCK * BLOCK + j] + bias[j]));
+        float r = sigmoid(xr + y[j]), z = sigmoid(xz + y[BLOCK * BLOCK + j]), m = y[2 * BLOCK * BLOCK + j] + bias[j];
+        float n = tanh_(xn + r * m);
+        if (keep) g[j] = down(r), g[width + j] = down(z), g[2 * width + j] = down(n), g[3 * width + j] = down(m);
         next[j] = down(n + z * (up(h[j]) - n));
     }
 }
 
-/* A step of n rows; fixed (…, 3 width), of which row[i] is the i-th one's, or null. */
+/* A step of n rows; fixed (…, 3 width), of which row[i] is the i-th one's, or null; writes gates r, z, n, m (n, 4 width),
+   or null. */
 static void step(const layer *l, long n, const int64_t *token, const bf16 *fixed, const int64_t *row, const bf16 *h,
-                 bf16 *next) {
+                 bf16 *gates, bf16 *next) {
     float y[3 * BLOCK * BLOCK] __attribute__((aligned(64)));
     long width = l->width;
     for (long j = 0; j < width; j += BLOCK) {
         for (int g = 0; g < 3; g++) product(n, width, h, l->weight + (3 * j + g * BLOCK) * width, y + g * BLOCK * BLOCK);
         for (long i = 0; i < n; i++) {
-            const bf16 *x = l->table + token[i] * 3 * width + j;
+            const bf16 *x = l->table + token[i] * 3 * width + j, *f = fixed + (fixed ? row[i] * 3 * width + j : 0);
+            const float *rest = y + i * BLOCK, *bias = l->bias + j;
+            bf16 *g = gates + (gates ? i * 4 * width + j : 0);
             long at = j * BLOCK + i * BLOCK;
-            if (fixed)
-                next_block(width, 1, x, fixed + row[i] * 3 * width + j, y + i * BLOCK, l->bias + j, h + at, next + at);
+            if (fixed && gates)
+                next_block(width, 1, 1, x, f, rest, bias, h + at, g, next + at);
+            else if (fixed)
+                next_block(width, 1, 0, x, f, rest, bias, h + at, 0, next + at);
+            else if (gates)
+                next_block(width, 0, 1, x, 0, rest, bias, h + at, g, next + at);
             else
-                next_block(width, 0, x, 0, y + i * BLOCK, l->bias + j, h + at, next + at);
+                next_block(width, 0, 0, x, 0, rest, bias, h + at, 0, next + at);
         }
     }
 }
@@ -255,9 +195,9 @@ static void end(block *b) {
     free(b->h < b->next ? b->h : b->next);
 }
 
-static void advance(const layer *l, block *b, const bf16 *fixed) {
+static void advance(const layer *l, block *b, const bf16 *fixed, bf16 *gates) {
     bf16 *next = b->next;
-    step(l, b->n, b->token, fixed, b->row, b->h, next);
+    step(l, b->n, b->token, fixed, b->row, b->h, gates, next);
     b->next = b->h, b->h = next;
 }
 
@@ -281,7 +221,7 @@ void gru_write(const layer *l, int64_t count, int64_t longest, const bf16 *fixed
             b.row[b.n] = next, b.token[b.n] = START, b.at[b.n++] = 0;
         }
         if (b.n == 0) break;
-        advance(l, &b, fixed);
+        advance(l, &b, fixed, 0);
         read_out(l, b.n, b.h, scores);
         for (long i = b.n - 1; i >= 0; i--) {
             const float *score = scores + i * l->characters;
@@ -306,7 +246,7 @@ void gru_read(const layer *l, int64_t count, const int64_t *ids, const int64_t *
             b.row[b.n] = next, b.token[b.n] = ids[edges[next]], b.at[b.n++] = edges[next] + 1;
         }
         if (b.n == 0) break;
-        advance(l, &b, 0);
+        advance(l, &b, 0, 0);
         for (long i = b.n - 1; i >= 0; i--) {
             long row = b.row[i];
             if (b.at[i] < edges[row + 1]) {
@@ -330,10 +270,84 @@ void gru_next(const layer *l, int64_t count, const int64_t *tokens, const bf16 *
             b.row[i] = first + i, b.token[i] = tokens[first + i];
             put(width, b.h, i, states + (first + i) * width);
         }
-        advance(l, &b, fixed);
+        advance(l, &b, fixed, 0);
         for (long i = 0; i < b.n; i++) get(width, b.h, i, states + (first + i) * width);
         read_out(l, b.n, b.h, scores + first * l->characters);
     }
     end(&b);
 }
-#endif
+
+/* Rows `first` to `last` of a training's strings, tokens (time, batch), with fixed (batch, 3 width) or null: from
+   states[0] writes the other states (time + 1, batch, width) and gates (time, batch, 4 width). */
+void gru_forward(const layer *l, int64_t time, int64_t batch, int64_t first, int64_t last, const int64_t *tokens,
+                 const bf16 *fixed, bf16 *states, bf16 *gates) {
+    long width = l->width;
+    block b = begin(width);
+    for (; first < last; first += BLOCK) {
+        b.n = last - first < BLOCK ? last - first : BLOCK;
+        for (long i = 0; i < b.n; i++) {
+            b.row[i] = first + i;
+            put(width, b.h, i, states + (first + i) * width);
+        }
+        for (long t = 0; t < time; t++) {
+            long at = t * batch + first;
+            memcpy(b.token, tokens + at, 8 * b.n);
+            advance(l, &b, fixed, gates + at * 4 * width);
+            for (long i = 0; i < b.n; i++) get(width, b.h, i, states + (at + batch + i) * width);
+        }
+    }
+    end(&b);
+}
+
+static inline __attribute__((always_inline)) void back_block(long width, int every,
+    const bf16 *restrict outer, const float *restrict inner, const bf16 *restrict g, const bf16 *restrict h,
+    float *restrict carried, bf16 *restrict flow, float *restrict table, float *restrict fixed, float *restrict bias) {
+    for (int j = 0; j < BLOCK; j++) {
+        float r = up(g[j]), z = up(g[width + j]), n = up(g[2 * width + j]), m = up(g[3 * width + j]);
+        float d = carried[j] + inner[j];
+        if (every) d += up(outer[j]);
+        float dn = d * (1.f - z) * (1.f - n * n), dm = dn * r;
+        float dr = dn * m * r * (1.f - r), dz = d * (up(h[j]) - n) * z * (1.f - z);
+        flow[j] = down(dr), flow[width + j] = down(dz), flow[2 * width + j] = down(dm);
+        table[j] += dr, table[width + j] += dz, table[2 * width + j] += dn, bias[j] += dm;
+        if (every) fixed[j] += dr, fixed[width + j] += dz, fixed[2 * width + j] += dn;
+        carried[j] = d * z;
+    }
+}
+
+/* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each output,
+   or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the first; writes flow (time, batch,
+   3 width), the gradient of W h, and adds to the gradients of table, fixed and bias. */
+void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t first, int64_t last,
+                  const int64_t *tokens, const bf16 *outer, const bf16 *states, const bf16 *gates, float *carried,
+                  bf16 *flow, float *table, float *fixed, float *bias) {
+    long width = l->width;
+    block b = begin(3 * width);
+    float *inner = aligned_alloc(64, 4 * BLOCK * width);
+    for (; first < last; first += BLOCK) {
+        b.n = last - first < BLOCK ? last - first : BLOCK;
+        memset(inner, 0, 4 * BLOCK * width);
+        for (long t = time - 1; t >= 0; t--) {
+            for (long i = 0; i < b.n; i++) {
+                long at = t * batch + first + i, row = first + i;
+                for (long j = 0; j < width; j += BLOCK) {
+                    const bf16 *g = gates + at * 4 * width + j, *h = states + at * width + j;
+                    const float *in = inner + (j + i) * BLOCK;
+                    float *c = carried + row * width + j, *x = table + tokens[at] * 3 * width + j;
+                    bf16 *o = flow + at * 3 * width + j;
+                    if (outer)
+                        back_block(width, 1, outer + at * width + j, in, g, h, c, o, x, fixed + row * 3 * width + j, bias + j);
+                    else
+                        back_block(width, 0, 0, in, g, h, c, o, x, 0, bias + j);
+                }
+                put(3 * width, b.h, i, flow + at * 3 * width);
+            }
+            for (long j = 0; j < width; j += BLOCK) product(b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
+        }
+        for (long i = 0; i < b.n; i++)
+            for (long j = 0; j < width; j++)
+                carried[(first + i) * width + j] += inner[(j / BLOCK * BLOCK + i) * BLOCK + j % BLOCK];
+    }
+    free(inner);
+    end(&b);
+}

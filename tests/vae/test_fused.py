@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from molvae.vae import recurrence
-from molvae.vae.fused import BLOCK, Layer
+from molvae.vae import compiled
+from molvae.vae.compiled import BLOCK
+from molvae.vae.fused import Layer
 from molvae.vae.nets import Net, NetSettings
 from molvae.vae.vocab import END, START
 
 HIDDEN, CHARACTERS, ROWS = 48, 40, 37
-LIBRARY = recurrence.quick(torch.device("cpu"))
+LIBRARY = compiled.kernel()
 here = pytest.mark.skipif(LIBRARY is None, reason="no C compiler, or no processor that computes in bfloat16")
 
 
@@ -104,7 +105,7 @@ def test_what_is_read_is_the_last_state_of_the_gru(parts):
 @pytest.mark.parametrize("quick", [pytest.param(True, marks=here), False])
 def test_strings_of_many_lengths_are_read_as_each_alone(monkeypatch, quick):
     if not quick:
-        monkeypatch.setattr(recurrence, "kernel", lambda: None)
+        monkeypatch.setattr(compiled, "kernel", lambda: None)
     torch.manual_seed(0)
     encoder = Net(NetSettings(latent=8, embedding=12, encoder_hidden=40, decoder_hidden=56), 20).eval().encoder
     strings = [torch.randint(2, 20, (length,)).tolist() for length in sorted([*range(1, 30)] * 6, reverse=True)]
