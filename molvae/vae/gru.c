@@ -117,14 +117,17 @@ static inline void product(long n, long width, const bf16 *a, const bf16 *w, flo
 static inline __attribute__((always_inline)) void next_block(long width, int has_fixed, int keep, const bf16 *restrict x,
     const bf16 *restrict f, const float *restrict y, const float *restrict bias, const bf16 *restrict h,
     bf16 *restrict g, bf16 *restrict next) {
+    bf16 kept[4][BLOCK];
     for (int j = 0; j < BLOCK; j++) {
         float xr = up(x[j]), xz = up(x[width + j]), xn = up(x[2 * width + j]);
         if (has_fixed) xr += up(f[j]), xz += up(f[width + j]), xn += up(f[2 * width + j]);
         float r = sigmoid(xr + y[j]), z = sigmoid(xz + y[BLOCK * BLOCK + j]), m = y[2 * BLOCK * BLOCK + j] + bias[j];
         float n = tanh_(xn + r * m);
-        if (keep) g[j] = down(r), g[width + j] = down(z), g[2 * width + j] = down(n), g[3 * width + j] = down(m);
+        if (keep) kept[0][j] = down(r), kept[1][j] = down(z), kept[2][j] = down(n), kept[3][j] = down(m);
         next[j] = down(n + z * (up(h[j]) - n));
     }
+    if (keep)
+        for (int k = 0; k < 4; k++) _mm512_stream_si512((__m512i *)(g + k * width), _mm512_loadu_si512(kept[k]));
 }
 
 /* A step of n rows; fixed (…, 3 width), of which row[i] is the i-th one's, or null; writes gates r, z, n, m (n, 4 width),
@@ -192,6 +195,7 @@ static void end(block *b) {
 #ifdef __AMX_BF16__
     if (gru_amx) _tile_release();
 #endif
+    _mm_sfence();
     free(b->h < b->next ? b->h : b->next);
 }
 
@@ -315,14 +319,43 @@ static inline __attribute__((always_inline)) void back_block(long width, int eve
     }
 }
 
+/* Columns of n rows become lines, `far` numbers from each other: 32 by 32 at a time, halves of which change places, then
+   quarters of these, and so on; past the caches, for nothing reads them soon. */
+static void turn(long n, long width, const bf16 *h, long far, bf16 *lines) {
+    for (long j = 0; j < width; j += BLOCK, h += BLOCK * BLOCK, lines += BLOCK * far) {
+        __m512i r[BLOCK];
+        for (int i = 0; i < BLOCK; i++) r[i] = _mm512_loadu_si512(h + i * BLOCK);
+#pragma GCC unroll 5
+        for (int half = 1; half < BLOCK; half *= 2) {
+            bf16 low[BLOCK], high[BLOCK];
+            for (int k = 0; k < BLOCK; k++) low[k] = k & half ? BLOCK + k - half : k, high[k] = k & half ? BLOCK + k : k + half;
+            __m512i first = _mm512_loadu_si512(low), second = _mm512_loadu_si512(high);
+#pragma GCC unroll 32
+            for (int i = 0; i < BLOCK; i++) {
+                if (i & half) continue;
+                __m512i a = r[i], b = r[i + half];
+                r[i] = _mm512_permutex2var_epi16(a, first, b);
+                r[i + half] = _mm512_permutex2var_epi16(a, second, b);
+            }
+        }
+        for (int i = 0; i < BLOCK; i++) {
+            if (n == BLOCK && (uintptr_t)(lines + i * far) % 64 == 0)
+                _mm512_stream_si512((__m512i *)(lines + i * far), r[i]);
+            else
+                memcpy(lines + i * far, r + i, 2 * n);
+        }
+    }
+}
+
 /* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each output,
-   or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the first; writes flow (time, batch,
-   3 width), the gradient of W h, and adds to the gradients of table, fixed and bias. */
+   or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the first; writes flow (3 width,
+   time, batch), the gradient of W h, and adds to the gradients of table, fixed and bias. */
 void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t first, int64_t last,
                   const int64_t *tokens, const bf16 *outer, const bf16 *states, const bf16 *gates, float *carried,
                   bf16 *flow, float *table, float *fixed, float *bias) {
     long width = l->width;
     block b = begin(3 * width);
+    bf16 *line = aligned_alloc(64, 8 * width);
     float *inner = aligned_alloc(64, 4 * BLOCK * width);
     for (; first < last; first += BLOCK) {
         b.n = last - first < BLOCK ? last - first : BLOCK;
@@ -334,20 +367,21 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
                     const bf16 *g = gates + at * 4 * width + j, *h = states + at * width + j;
                     const float *in = inner + (j + i) * BLOCK;
                     float *c = carried + row * width + j, *x = table + tokens[at] * 3 * width + j;
-                    bf16 *o = flow + at * 3 * width + j;
+                    bf16 *o = line + j;
                     if (outer)
                         back_block(width, 1, outer + at * width + j, in, g, h, c, o, x, fixed + row * 3 * width + j, bias + j);
                     else
                         back_block(width, 0, 0, in, g, h, c, o, x, 0, bias + j);
                 }
-                put(3 * width, b.h, i, flow + at * 3 * width);
+                put(3 * width, b.h, i, line);
             }
+            turn(b.n, 3 * width, b.h, time * batch, flow + t * batch + first);
             for (long j = 0; j < width; j += BLOCK) product(b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
         }
         for (long i = 0; i < b.n; i++)
             for (long j = 0; j < width; j++)
                 carried[(first + i) * width + j] += inner[(j / BLOCK * BLOCK + i) * BLOCK + j % BLOCK];
     }
-    free(inner);
+    free(line), free(inner);
     end(&b);
 }

@@ -95,7 +95,7 @@ class _Sweep(torch.autograd.Function):
         tokens, weight = ctx.saved_tensors
         states, gates, layer, characters, every = ctx.kept
         (time, batch), width, library = tokens.shape, weight.shape[1], _library()
-        back, flow = packed(weight.t()), _take(time, batch, 3 * width)
+        back, flow = packed(weight.t()), _take(3 * width, time, batch)
         outer = grad.to(BF16).contiguous() if every else None
         carried = torch.zeros(batch, width) if every else grad.float().clone()
         fixed = torch.zeros(batch, 3 * width) if every else None
@@ -107,7 +107,7 @@ class _Sweep(torch.autograd.Function):
             return table, bias
 
         tables, biases = zip(*_in_threads(run, batch, width), strict=True)
-        across = flow.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+        across = flow.flatten(1) @ states[:-1].flatten(0, 1)
         _spare.extend((states, gates, flow))
         ctx.kept = None
         return sum(tables), None, fixed, across.float(), sum(biases), carried
