@@ -31,12 +31,14 @@ class Layer:
     ) -> None:
         table, self.across, weight, bias = padded(*weights(gru, name, embed))
         self.hidden, self.width, self.characters = gru.hidden_size, len(bias), embed.num_embeddings
-        self._library, self._packed = library, Packed(table, weight, bias)
-        if readout is not None:
-            gap, more = self.width - self.hidden, -self.characters % BLOCK
-            offset = pad(readout.bias, (0, more), value=-torch.inf)
-            offset[START] = -torch.inf
-            self._packed = Packed(table, weight, bias, pad(readout.weight, (0, gap, 0, more)), offset)
+        self._library = library
+        if readout is None:
+            self._packed = Packed(table, weight, bias)
+            return
+        gap, more = self.width - self.hidden, -self.characters % BLOCK
+        offset = pad(readout.bias, (0, more), value=-torch.inf)
+        offset[START] = -torch.inf
+        self._packed = Packed(table, weight, bias, pad(readout.weight, (0, gap, 0, more)), offset)
 
     def begin(self, z: Tensor, initial: nn.Linear) -> tuple[Tensor, Tensor]:
         """What z adds to the gates, ``(rows, 3·width)``, and first states ``(rows, width)``, a block at a time."""

@@ -84,7 +84,7 @@ def _generate(
         on = (chosen != END).nonzero()[:, 0]
         if not len(on):
             break
-        if steps.tiles(len(on)) < steps.tiles(len(chosen)):
+        if steps.worth(len(on), len(chosen)):
             rows, chosen = rows[on], chosen[on]
             fixed, state = steps.padded(fixed[on]), steps.padded(state[on])
             written = written.select(on) if written else None
@@ -151,7 +151,7 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
         if t + 1 == longest or not on.any():
             ids[points], odds[points] = out.view(-1, width, longest), total
             break
-        if steps.tiles(int(on.sum()) * width) < steps.tiles(len(chosen)):
+        if steps.worth(int(on.sum()) * width, len(chosen)):
             ids[points[~on]], odds[points[~on]] = out.view(-1, width, longest)[~on], total[~on]
             rows = on.repeat_interleave(width)
             points, total, fixed = points[on], total[on], steps.padded(fixed[: len(rows)][rows])
@@ -205,6 +205,10 @@ class _Steps:
     def tiles(self, rows: int) -> int:
         """Products that so many rows take."""
         return -(-rows // self.tile)
+
+    def worth(self, left: int, rows: int) -> bool:
+        """Whether to copy the rows that are left, for the steps to come to cost less."""
+        return self.tiles(left) < self.tiles(rows) and (self.layer is None or left < 0.8 * rows)
 
     def padded(self, rows: Tensor) -> Tensor:
         """As many rows as whole tiles have."""
