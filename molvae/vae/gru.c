@@ -32,7 +32,8 @@ static inline float sigmoid(float x) { /* 1 / (1 + 2^t), t = −x log2 e; relati
     float t = x * -1.44269504f;
     t = t < -126.f ? -126.f : t > 126.f ? 126.f : t;
     float shifted = t + 12582912.f, f = t - (shifted - 12582912.f); /* 1.5·2²³: the last bits are t, rounded */
-    float p = 1.f + f * (0.693147182f + f * (0.240226462f + f * (0.0555033281f + f * (0.00961812911f + f * 0.00133335581f))));
+    float p = 0.0555033281f + f * (0.00961812911f + f * 0.00133335581f);
+    p = 1.f + f * (0.693147182f + f * (0.240226462f + f * p));
     uint32_t bits, whole;
     memcpy(&bits, &p, 4);
     memcpy(&whole, &shifted, 4);
@@ -130,8 +131,8 @@ static inline __attribute__((always_inline)) void next_block(long width, int has
         for (int k = 0; k < 4; k++) _mm512_stream_si512((__m512i *)(g + k * width), _mm512_loadu_si512(kept[k]));
 }
 
-/* A step of n rows; fixed (…, 3 width), of which row[i] is the i-th one's, or null; writes gates r, z, n, m (n, 4 width),
-   or null. */
+/* A step of n rows; fixed (…, 3 width), of which row[i] is the i-th one's, or null; writes gates r, z, n, m
+   (n, 4 width), unless null, past the caches: the way back reads them much later. */
 static void step(const layer *l, long n, const int64_t *token, const bf16 *fixed, const int64_t *row, const bf16 *h,
                  bf16 *gates, bf16 *next) {
     float y[3 * BLOCK * BLOCK] __attribute__((aligned(64)));
@@ -328,7 +329,10 @@ static void turn(long n, long width, const bf16 *h, long far, bf16 *lines) {
 #pragma GCC unroll 5
         for (int half = 1; half < BLOCK; half *= 2) {
             bf16 low[BLOCK], high[BLOCK];
-            for (int k = 0; k < BLOCK; k++) low[k] = k & half ? BLOCK + k - half : k, high[k] = k & half ? BLOCK + k : k + half;
+            for (int k = 0; k < BLOCK; k++) {
+                low[k] = k & half ? BLOCK + k - half : k;
+                high[k] = k & half ? BLOCK + k : k + half;
+            }
             __m512i first = _mm512_loadu_si512(low), second = _mm512_loadu_si512(high);
 #pragma GCC unroll 32
             for (int i = 0; i < BLOCK; i++) {
@@ -347,9 +351,9 @@ static void turn(long n, long width, const bf16 *h, long far, bf16 *lines) {
     }
 }
 
-/* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each output,
-   or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the first; writes flow (3 width,
-   time, batch), the gradient of W h, and adds to the gradients of table, fixed and bias. */
+/* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each
+   output, or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the
+   first; writes flow (3 width, time, batch), the gradient of W h, and adds to those of table, fixed and bias. */
 void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t first, int64_t last,
                   const int64_t *tokens, const bf16 *outer, const bf16 *states, const bf16 *gates, float *carried,
                   bf16 *flow, float *table, float *fixed, float *bias) {
@@ -367,16 +371,17 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
                     const bf16 *g = gates + at * 4 * width + j, *h = states + at * width + j;
                     const float *in = inner + (j + i) * BLOCK;
                     float *c = carried + row * width + j, *x = table + tokens[at] * 3 * width + j;
-                    bf16 *o = line + j;
                     if (outer)
-                        back_block(width, 1, outer + at * width + j, in, g, h, c, o, x, fixed + row * 3 * width + j, bias + j);
+                        back_block(width, 1, outer + at * width + j, in, g, h, c, line + j, x,
+                                   fixed + row * 3 * width + j, bias + j);
                     else
-                        back_block(width, 0, 0, in, g, h, c, o, x, 0, bias + j);
+                        back_block(width, 0, 0, in, g, h, c, line + j, x, 0, bias + j);
                 }
                 put(3 * width, b.h, i, line);
             }
             turn(b.n, 3 * width, b.h, time * batch, flow + t * batch + first);
-            for (long j = 0; j < width; j += BLOCK) product(b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
+            for (long j = 0; j < width; j += BLOCK)
+                product(b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
         }
         for (long i = 0; i < b.n; i++)
             for (long j = 0; j < width; j++)

@@ -1,9 +1,9 @@
 """A GRU layer over whole strings for training on a CPU: the same mathematics as `torch.nn.GRU`, in half the time.
 
 `torch.nn.GRU` spends two thirds of a step outside its matrix products: a dozen passes over memory for the gates, and
-pages of memory touched for the first time. Here one pass of compiled C (`gru.c`) does the gates of a step, the buffers
-stay, what a character and the latent point add to the gates is computed once, and each thread takes its share of the
-batch through all steps without waiting for the others.
+pages of memory touched for the first time. Here compiled C (`gru.c`) takes 32 strings through all steps, products and
+gates in one pass; the buffers stay, what a character and the latent point add to the gates is computed once, and no
+thread waits for another.
 """
 
 import ctypes
