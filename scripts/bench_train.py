@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from molvae import TrainRecipe, read_recipe, train
-from molvae.vae import recurrence
+from molvae.vae import compiled
 from molvae.vae.card import hardware
 from molvae.vae.nets import Net
 from molvae.vae.optimizers import set_rate
@@ -78,7 +78,7 @@ def measure(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype, steps
     both = [(seconds(step, device), seconds(bare, device)) for _ in range(steps + 2)][2:]
     whole, floor = (min(column) for column in zip(*both, strict=True))
     rate = batch / whole
-    way = "compiled" if device.type == "cpu" and dtype == torch.bfloat16 and recurrence.kernel() else "torch.nn.GRU"
+    way = "compiled" if device.type == "cpu" and dtype == torch.bfloat16 and compiled.kernel() else "torch.nn.GRU"
     where = hardware(device, str(dtype).removeprefix("torch."))
     print(
         f"{where['device']}, {where['precision']}; GRU: {way}; {rate:,.0f} molecules/s, "

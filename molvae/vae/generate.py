@@ -1,20 +1,26 @@
 """z → text: greedy, sampled, or by beam search, a batch at a time; with or without the grammar."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from molvae.vae import recurrence
+from molvae.vae import compiled
+from molvae.vae.compiled import BLOCK
+from molvae.vae.fused import Layer
 from molvae.vae.nets import Decoder
 from molvae.vae.vocab import END, START
 
 if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
     from molvae.vae.grammar import Grammar
 
+R = TypeVar("R")
 CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
+TILE = 128
+"""Rows of a product on a CPU: always so many, for a row to come out the same in any batch."""
 BEHIND = 6.0
 """Nats by which a string in a beam may be less likely than one that has ended."""
 
@@ -43,9 +49,13 @@ def generate(
         ``(batch, longest)`` int64; END fills what follows the end.
     """
     steps = _Steps(decoder)
-    parts = [
-        _generate(steps, part, longest, temperature, generator, grammar) for part in torch.split(z, CHUNK) if len(part)
-    ]
+
+    def write(part: Tensor) -> Tensor:
+        if steps.layer is not None and temperature is None and grammar is None:
+            return steps.layer.write(*steps.begin(part), len(part), longest)
+        return _generate(steps, part, longest, temperature, generator, grammar)
+
+    parts = steps.in_parts(write, z, CHUNK, temperature is None)
     return torch.cat(parts) if parts else torch.zeros(0, longest, dtype=torch.long, device=z.device)
 
 
@@ -74,7 +84,7 @@ def _generate(
         on = (chosen != END).nonzero()[:, 0]
         if not len(on):
             break
-        if steps.tiles(len(on)) < steps.tiles(len(chosen)):
+        if steps.worth(len(on), len(chosen)):
             rows, chosen = rows[on], chosen[on]
             fixed, state = steps.padded(fixed[on]), steps.padded(state[on])
             written = written.select(on) if written else None
@@ -107,8 +117,7 @@ def beam_odds(
         Ids ``(batch, width, longest)`` and their log-odds ``(batch, width)``, −inf where fewer strings were found.
     """
     steps = _Steps(decoder)
-    chunks = torch.split(z, max(1, CHUNK // width)) if len(z) else ()
-    parts = [_beam(steps, part, longest, grammar, width) for part in chunks]
+    parts = steps.in_parts(lambda part: _beam(steps, part, longest, grammar, width), z, max(1, CHUNK // width))
     if not parts:
         return z.new_zeros((0, width, longest), dtype=torch.long), z.new_zeros((0, width))
     return torch.cat([ids for ids, _ in parts]), torch.cat([odds for _, odds in parts])
@@ -142,7 +151,7 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
         if t + 1 == longest or not on.any():
             ids[points], odds[points] = out.view(-1, width, longest), total
             break
-        if steps.tiles(int(on.sum()) * width) < steps.tiles(len(chosen)):
+        if steps.worth(int(on.sum()) * width, len(chosen)):
             ids[points[~on]], odds[points[~on]] = out.view(-1, width, longest)[~on], total[~on]
             rows = on.repeat_interleave(width)
             points, total, fixed = points[on], total[on], steps.padded(fixed[: len(rows)][rows])
@@ -156,35 +165,50 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
 class _Steps:
     """Single steps of a decoder. What a character and the latent point add to the gates is computed once.
 
-    On CPUs that compute in bfloat16 the products are in it, and with `recurrence.kernel` all else is as in a training;
-    without that kernel, and elsewhere, the rest is in float32. Buffers are used again at each step: memory touched for
+    On CPUs that compute in bfloat16 they are those of `Layer`; without a compiler there, the products are in
+    bfloat16; the rest, and all of it elsewhere, is in float32. Buffers are used again at each step: memory touched for
     the first time costs more than the arithmetic.
 
     Args:
         decoder: in evaluation mode.
+
+    Attributes:
+        layer: which can also write whole strings; None without `compiled.kernel`.
     """
 
     def __init__(self, decoder: Decoder) -> None:
         hidden, device = decoder.gru.hidden_size, decoder.embed.weight.device
         self.decoder, self.hidden = decoder, hidden
-        self.table, self.of_z, weight, self.bias = recurrence.weights(decoder.gru, "l0", decoder.embed)
+        library = compiled.kernel() if device.type == "cpu" else None
+        self.layer: Layer | None = None
+        if library is not None:
+            self.tile = BLOCK
+            self.layer = Layer(library, decoder.gru, "l0", decoder.embed, decoder.logits)
+            return
+        self.tile = TILE if device.type == "cpu" else CHUNK
+        self.table, self.of_z, weight, self.bias = compiled.weights(decoder.gru, "l0", decoder.embed)
         low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         self.dtype = torch.bfloat16 if low else torch.float32
-        self.tile = recurrence.TILE if device.type == "cpu" else CHUNK
-        self.kernel = recurrence.quick(device)
-        self.logits = decoder.logits.weight.to(self.dtype).t()
-        if self.kernel is not None:
-            self.table, self.product = self.table.to(self.dtype), recurrence.product(weight, self.tile)
-            return
-        self.weight = weight.to(self.dtype).t()
+        self.logits, self.weight = decoder.logits.weight.to(self.dtype).t(), weight.to(self.dtype).t()
         self.low = torch.zeros(self.tile, hidden, dtype=self.dtype, device=device)
         self.inner = torch.zeros(self.tile, 3 * hidden, dtype=self.dtype, device=device)
         self.gates = torch.zeros(self.tile, 3 * hidden, device=device)
         self.candidate = torch.zeros(self.tile, hidden, device=device)
 
+    def in_parts(self, run: Callable[[Tensor], R], z: Tensor, most: int, threads: bool = True) -> list[R]:
+        """``run`` on parts of the points, of at most so many; in several threads where only C works for long."""
+        several = threads and self.layer is not None
+        shares = max(1, min(torch.get_num_threads(), len(z) // self.tile)) if several else 1
+        parts = torch.tensor_split(z, shares * -(-len(z) // (shares * most))) if len(z) else ()
+        return compiled.in_threads(lambda k: run(parts[k]), len(parts)) if several else [*map(run, parts)]
+
     def tiles(self, rows: int) -> int:
         """Products that so many rows take."""
         return -(-rows // self.tile)
+
+    def worth(self, left: int, rows: int) -> bool:
+        """Whether to copy the rows that are left, for the steps to come to cost less."""
+        return self.tiles(left) < self.tiles(rows) and (self.layer is None or left < 0.8 * rows)
 
     def padded(self, rows: Tensor) -> Tensor:
         """As many rows as whole tiles have."""
@@ -192,10 +216,11 @@ class _Steps:
 
     def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, latent)`` → what z adds to the gates, ``(rows, 3·hidden)``, and the first state; padded."""
+        if self.layer is not None:
+            return self.layer.begin(self.padded(z), self.decoder.begin)
         tiles = torch.split(self.padded(z), self.tile)
         fixed = torch.cat([linear(tile, self.of_z) for tile in tiles])
-        state = torch.cat([self.decoder.initial(tile)[0] for tile in tiles])
-        return (fixed, state) if self.kernel is None else (fixed.to(self.dtype), state.to(self.dtype))
+        return fixed, torch.cat([self.decoder.initial(tile)[0] for tile in tiles])
 
     def next(self, ids: Tensor, fixed: Tensor, state: Tensor) -> Tensor:
         """Scores of the characters after these, ``(batch, characters)`` float32; ``state`` is written to.
@@ -205,27 +230,18 @@ class _Steps:
             fixed: of `begin`, as is ``state``; padded.
             state: ``(rows, hidden)``.
         """
+        if self.layer is not None:
+            return self.layer.next(ids, fixed, state)
         padded = pad(ids, (0, len(state) - len(ids)))
-        tiles = len(state) // self.tile
-        shares = min(tiles, torch.get_num_threads()) if self.kernel is not None else 1
         scores = torch.empty(len(state), self.logits.shape[1], dtype=self.dtype, device=state.device)
-
-        def run(share: int) -> None:
-            for k in range(share, tiles, shares):
-                rows = slice(k * self.tile, (k + 1) * self.tile)
-                self._tile(padded[rows], fixed[rows], state[rows], scores[rows])
-
-        recurrence.in_threads(run, shares)
+        for parts in zip(*(torch.split(part, self.tile) for part in (padded, fixed, state, scores)), strict=True):
+            self._tile(*parts)
         out = scores[: len(ids)].float() + self.decoder.logits.bias
         out[:, START] = -torch.inf
         return out
 
     def _tile(self, ids: Tensor, fixed: Tensor, state: Tensor, scores: Tensor) -> None:
-        """Writes to ``state`` and ``scores``; only with the kernel may several threads call it at a time."""
-        if self.kernel is not None:
-            recurrence.step(self.kernel, self.table, ids, fixed, self.product(state), self.bias, state)
-            torch.mm(state, self.logits, out=scores)
-            return
+        """Writes to ``state`` and ``scores``."""
         hidden, gates, inner = self.hidden, self.gates, self.inner
         torch.mm(self.low.copy_(state), self.weight, out=inner)
         torch.index_select(self.table, 0, ids, out=gates).add_(fixed)

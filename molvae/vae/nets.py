@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from molvae.config import Component
-from molvae.vae import recurrence
+from molvae.vae import compiled, recurrence
+from molvae.vae.fused import Layer
 from molvae.vae.vocab import END, START
 
 
@@ -53,12 +54,11 @@ class Encoder(nn.Module):
         On CPUs that compute in bfloat16 this is several times as fast as `forward`, and as exact as a training is.
         """
         device = self.embed.weight.device
-        if recurrence.quick(device) is not None:
-            back = [string[::-1] for string in strings]
-            ends = [
-                recurrence.last(self.gru, name, self.embed, s) for name, s in (("l0", strings), ("l0_reverse", back))
-            ]
-            return self._posterior(ends)
+        library = compiled.kernel() if device.type == "cpu" else None
+        if library is not None:
+            ways = ("l0", strings), ("l0_reverse", [string[::-1] for string in strings])
+            layers = [Layer(library, self.gru, name, self.embed) for name, _ in ways]
+            return self._posterior(compiled.in_threads(lambda k: layers[k].read(ways[k][1]), 2))
         alike = (torch.tensor(list(some), device=device) for _, some in groupby(strings, key=len))
         mean, logvar = zip(*map(self, alike), strict=True)
         return torch.cat(mean), torch.cat(logvar)

@@ -1,88 +1,25 @@
 """A GRU layer over whole strings for training on a CPU: the same mathematics as `torch.nn.GRU`, in half the time.
 
 `torch.nn.GRU` spends two thirds of a step outside its matrix products: a dozen passes over memory for the gates, and
-pages of memory touched for the first time. Here one pass of compiled C (`gru.c`) does the gates of a step, the buffers
-stay, what a character and the latent point add to the gates is computed once, and each thread takes its share of the
-batch through all steps without waiting for the others.
+pages of memory touched for the first time. Here compiled C (`gru.c`) takes 32 strings through all steps, products and
+gates in one pass; the buffers stay, what a character and the latent point add to the gates is computed once, and no
+thread waits for another.
 """
 
 import ctypes
-import functools
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import pad
 
-from molvae.errors import FolderError
-from molvae.folders import write_atomic
+from molvae.vae import compiled
+from molvae.vae.compiled import BF16, BLOCK, Packed, in_threads, packed, padded, weights
 
-log = logging.getLogger("molvae")
-
-BF16 = torch.bfloat16
-FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math")
-TILE = 128
-"""Rows of a matrix product without a gradient: always so many, for a row to come out the same in any batch."""
 SHARE = 2**15
 """Least numbers of a state that a thread is begun for; with fewer the threads wait for each other."""
 R = TypeVar("R")
-
-
-@functools.cache
-def kernel() -> ctypes.CDLL | None:
-    """`gru.c`, compiled for this processor in a second, once for all; None where there is no compiler for it."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        log.info("no C compiler here: training with torch.nn.GRU, which takes about twice as long")
-        return None
-    try:
-        loaded = ctypes.CDLL(str(_compiled(compiler, Path(__file__).with_name("gru.c"))))
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # of which one is: there is no home folder
-        log.info("training with torch.nn.GRU: %s", getattr(error, "stderr", None) or error)
-        return None
-    pointer, size = ctypes.c_void_p, ctypes.c_int64
-    loaded.gru_forward.argtypes, loaded.gru_forward.restype = [size, size, *[pointer] * 8], None
-    loaded.gru_backward.argtypes, loaded.gru_backward.restype = [size, size, *[pointer] * 10], None
-    return loaded
-
-
-def _compiled(compiler: str, source: Path) -> Path:
-    """The library, from the user's cache or made now; in a folder for this process where the cache cannot be written.
-
-    Its name says for which source, flags, compiler and processor it was made.
-    """
-    info = Path("/proc/cpuinfo")
-    processor = info.read_text().split("\n\n")[0].splitlines() if info.exists() else [platform.processor()]
-    kind = [line for line in processor if line.startswith(("model name", "flags", "Features", "CPU part"))] or processor
-    version = subprocess.run([compiler, "-dumpfullversion", "-dumpmachine"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(repr((source.read_bytes(), FLAGS, version, kind)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molvae"
-    library = folder / f"gru-{key}.so"
-    if library.exists():
-        return library
-    with tempfile.TemporaryDirectory() as made:
-        fresh = Path(made) / "gru.so"
-        command = [compiler, *FLAGS, "-shared", "-fPIC", str(source), "-o", str(fresh)]
-        subprocess.run(command, capture_output=True, check=True, text=True)
-        try:
-            write_atomic(library, fresh.read_bytes())
-        except FolderError:
-            _made.append(tempfile.TemporaryDirectory())
-            library = Path(shutil.copy(fresh, _made[-1].name))
-    return library
-
-
-_made: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def applies(device: torch.device) -> bool:
@@ -92,13 +29,8 @@ def applies(device: torch.device) -> bool:
         and torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == BF16
-        and kernel() is not None
+        and compiled.kernel() is not None
     )
-
-
-def quick(device: torch.device) -> ctypes.CDLL | None:
-    """The kernel for `step` and `last`, where the device is a CPU that computes in bfloat16."""
-    return kernel() if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else None
 
 
 def sweep(
@@ -127,27 +59,12 @@ def reverse(gru: nn.GRU, embed: nn.Embedding, tokens: Tensor) -> Tensor:
 def _layer(
     gru: nn.GRU, name: str, embed: nn.Embedding, tokens: Tensor, z: Tensor | None, start: Tensor | None
 ) -> Tensor:
-    table, across, weight, bias = weights(gru, name, embed)
+    table, across, weight, bias = padded(*weights(gru, name, embed))
     fixed = None if z is None else z @ across.t()
-    if start is None:
-        start = weight.new_zeros(tokens.shape[1], gru.hidden_size)
-    return _Sweep.apply(table, tokens.contiguous(), fixed, weight, bias, start)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def weights(gru: nn.GRU, name: str, embed: nn.Embedding) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A layer's direction ("l0" or "l0_reverse") as a step needs it.
-
-    Returns:
-        What each character adds to the gates, ``(characters, 3·hidden)``; the weights of other inputs,
-        ``(3·hidden, inputs)``; those of the state, ``(3·hidden, hidden)``; the candidate's inner bias, ``(hidden,)``.
-    """
-    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    inputs, weight, bias, inner = (getattr(gru, f"{part}_{name}") for part in parts)
-    hidden, characters = gru.hidden_size, embed.embedding_dim
-    # the candidate's inner bias stands inside its product with r; those of r and z are as good as any other
-    bias = bias + torch.cat([inner[: 2 * hidden], inner.new_zeros(hidden)])
-    table = embed.weight @ inputs[:, :characters].t() + bias
-    return table, inputs[:, characters:], weight, inner[2 * hidden :].contiguous()
+    start = weight.new_zeros(tokens.shape[1], gru.hidden_size) if start is None else start
+    start = pad(start, (0, len(bias) - gru.hidden_size))
+    states: Tensor = _Sweep.apply(table, tokens.contiguous(), fixed, weight, bias, start)  # type: ignore[no-untyped-call]
+    return states[..., : gru.hidden_size]
 
 
 class _Sweep(torch.autograd.Function):
@@ -157,131 +74,53 @@ class _Sweep(torch.autograd.Function):
     def forward(
         ctx: Any, table: Tensor, tokens: Tensor, fixed: Tensor | None, weight: Tensor, bias: Tensor, start: Tensor
     ) -> Tensor:
-        """See `sweep`; ``table`` is ``(characters, 3·hidden)``, ``fixed`` ``(batch, 3·hidden)``."""
-        (time, batch), hidden, library = tokens.shape, weight.shape[1], _library()
-        table, across, bias = table.to(BF16).contiguous(), weight.to(BF16).t(), bias.float().contiguous()
-        each = None if fixed is None else fixed.to(BF16).contiguous()
-        states, gates = _take(time + 1, batch, hidden), _take(time, batch, 4 * hidden)
+        """See `sweep`; of `compiled.padded`; ``fixed`` is ``(batch, 3·width)``."""
+        (time, batch), width, library = tokens.shape, weight.shape[1], _library()
+        layer, each = Packed(table, weight, bias), None if fixed is None else fixed.to(BF16).contiguous()
+        states, gates = _take(time + 1, batch, width), _take(time, batch, 4 * width)
         states[0] = start
 
         def run(first: int, last: int) -> None:
-            product = torch.empty(last - first, 3 * hidden, dtype=BF16)
-            for t in range(time):
-                torch.mm(states[t, first:last], across, out=product)
-                library.gru_forward(
-                    last - first, hidden, _at(table), _at(tokens, t, first), _at(each, first), _at(product),
-                    _at(bias), _at(states, t, first), _at(gates, t, first), _at(states, t + 1, first),
-                )  # fmt: skip
+            parts = (tokens, each, states, gates)
+            library.gru_forward(layer.address, time, batch, first, last, *map(_at, parts))
 
-        _in_threads(run, batch, hidden)
+        _in_threads(run, batch, width)
         ctx.save_for_backward(tokens, weight)
-        ctx.kept = states, gates, len(table), fixed is not None
+        ctx.kept = states, gates, layer, len(table), fixed is not None
         return states[-1].clone() if fixed is None else states[1:].clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Back through time."""
         tokens, weight = ctx.saved_tensors
-        states, gates, characters, every = ctx.kept
-        (time, batch), hidden, library = tokens.shape, weight.shape[1], _library()
-        back = weight.to(BF16)
-        flow = _take(time, batch, 3 * hidden)
+        states, gates, layer, characters, every = ctx.kept
+        (time, batch), width, library = tokens.shape, weight.shape[1], _library()
+        back, flow = packed(weight.t()), _take(3 * width, time, batch)
         outer = grad.to(BF16).contiguous() if every else None
-        carried = torch.zeros(batch, hidden) if every else grad.float().clone()
-        fixed = torch.zeros(batch, 3 * hidden) if every else None
+        carried = torch.zeros(batch, width) if every else grad.float().clone()
+        fixed = torch.zeros(batch, 3 * width) if every else None
 
         def run(first: int, last: int) -> tuple[Tensor, Tensor]:
-            inner = torch.zeros(last - first, hidden, dtype=BF16)
-            table, bias = torch.zeros(characters, 3 * hidden), torch.zeros(hidden)
-            for t in reversed(range(time)):
-                library.gru_backward(
-                    last - first, hidden, _at(tokens, t, first), _at(outer, t, first), _at(inner), _at(gates, t, first),
-                    _at(states, t, first), _at(carried, first), _at(flow, t, first), _at(table), _at(fixed, first),
-                    _at(bias),
-                )  # fmt: skip
-                torch.mm(flow[t, first:last], back, out=inner)
-            carried[first:last] += inner
+            table, bias = torch.zeros(characters, 3 * width), torch.zeros(width)
+            parts = (tokens, outer, states, gates, carried, flow, table, fixed, bias)
+            library.gru_backward(layer.address, _at(back), time, batch, first, last, *map(_at, parts))
             return table, bias
 
-        tables, biases = zip(*_in_threads(run, batch, hidden), strict=True)
-        across = flow.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+        tables, biases = zip(*_in_threads(run, batch, width), strict=True)
+        across = flow.flatten(1) @ states[:-1].flatten(0, 1)
         _spare.extend((states, gates, flow))
         ctx.kept = None
         return sum(tables), None, fixed, across.float(), sum(biases), carried
 
 
-def product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """``x → x Wᵀ`` in bfloat16, the weights packed once for products of so many rows.
-
-    `torch.mm` packs them at every call, which takes a third of its time at 128 rows.
-    """
-    low = weight.to(BF16).contiguous()
-    try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(low, rows)
-        linear = torch.ops.mkldnn._linear_pointwise
-        linear(low[:1], packed, None, "none", [], "")
-    except (AttributeError, RuntimeError):  # neither is in PyTorch's promise
-        return lambda x: x @ low.t()
-    return lambda x: linear(x, packed, None, "none", [], "")
-
-
-def step(
-    library: ctypes.CDLL,
-    table: Tensor,
-    tokens: Tensor,
-    fixed: Tensor | None,
-    product: Tensor,
-    bias: Tensor,
-    state: Tensor,
-) -> None:
-    """One step of the layer for some rows, without a gradient: ``state`` is replaced by the next.
-
-    Args:
-        library: of `kernel`.
-        table: what each character adds to the gates, ``(characters, 3·hidden)``.
-        tokens: ``(rows,)`` int64.
-        fixed: what each row adds to them, ``(rows, 3·hidden)``, or None.
-        product: of the state, ``(rows, 3·hidden)``.
-        bias: ``(hidden,)`` float32.
-        state: ``(rows, hidden)``; like all without another type, contiguous and bfloat16.
-    """
-    parts = (table, tokens, fixed, product, bias, state)
-    library.gru_forward(*state.shape, *map(_at, parts), None, state.data_ptr())
-
-
-def last(gru: nn.GRU, name: str, embed: nn.Embedding, strings: Sequence[Sequence[int]]) -> Tensor:
-    """The state of a layer's direction after each string, ``(strings, hidden)`` float32; where `quick` has a kernel.
-
-    Args:
-        name: of the direction, "l0" or "l0_reverse"; the strings are given in the order in which it reads.
-        strings: longest first.
-    """
-    table, _, weight, bias = weights(gru, name, embed)
-    table, times = table.to(BF16), product(weight, TILE)
-    ends = torch.zeros(len(strings), gru.hidden_size)
-    for first in range(0, len(strings), TILE):
-        tile = strings[first : first + TILE]
-        state = torch.zeros(TILE, gru.hidden_size, dtype=BF16)
-        tokens = pad_sequence([torch.tensor(ids) for ids in tile])
-        for t, ids in enumerate(tokens):
-            on = sum(t < len(string) for string in tile)
-            step(_library(), table, ids[:on], None, times(state)[:on], bias, state[:on])
-        ends[first : first + TILE] = state[: len(tile)]
-    return ends
-
-
 def _library() -> ctypes.CDLL:
-    library = kernel()
+    library = compiled.kernel()
     assert library is not None
     return library
 
 
-def _at(tensor: Tensor | None, *place: int) -> int | None:
-    """The address of an element's row in a contiguous tensor; the null pointer for None."""
-    if tensor is None:
-        return None
-    offset = sum(k * stride for k, stride in zip(place, tensor.stride(), strict=False))
-    return tensor.data_ptr() + offset * tensor.element_size()
+def _at(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 _spare: list[Tensor] = []
@@ -300,24 +139,9 @@ def _take(*shape: int) -> Tensor:
     return torch.empty(0, dtype=BF16).set_(_spare.pop(smallest).untyped_storage()).resize_(shape)
 
 
-def _in_threads(run: Callable[[int, int], R], batch: int, hidden: int) -> list[R]:
-    """``run(first, last)`` on equal shares of the rows, one a thread of PyTorch's, where there is work for several."""
-    shares = max(1, min(torch.get_num_threads(), batch, batch * hidden // SHARE))
-    edges = [batch * k // shares for k in range(shares + 1)]
+def _in_threads(run: Callable[[int, int], R], batch: int, width: int) -> list[R]:
+    """``run(first, last)`` on shares of the rows, one a thread of PyTorch's, where there is work for several."""
+    blocks = -(-batch // BLOCK)
+    shares = max(1, min(torch.get_num_threads(), blocks, batch * width // SHARE))
+    edges = [*(blocks * k // shares * BLOCK for k in range(shares)), batch]
     return in_threads(lambda share: run(edges[share], edges[share + 1]), shares)
-
-
-def in_threads(run: Callable[[int], R], shares: int) -> list[R]:
-    """``run(0), …, run(shares − 1)``, each in a thread of its own where there are several, without gradients."""
-    inference = torch.is_inference_mode_enabled()  # of this thread alone
-
-    def quietly(share: int) -> R:
-        with torch.inference_mode(inference), torch.no_grad():
-            return run(share)
-
-    return [quietly(0)] if shares == 1 else list(_threads(shares).map(quietly, range(shares)))
-
-
-@functools.cache
-def _threads(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, "gru", initializer=lambda: torch.set_num_threads(1))

@@ -39,7 +39,7 @@ def test_likelihood_is_the_mean_over_molecules_not_over_batches(vae, molecules):
     nll, kl = likelihood(vae, molecules)
     alone = [likelihood(vae, [smiles]) for smiles in molecules]
     assert nll == pytest.approx(sum(a for a, _ in alone) / len(alone), rel=1e-5)
-    assert kl == pytest.approx(float(vae.encode_texts(molecules).kl().mean()), rel=1e-5)
+    assert kl == pytest.approx(float(vae.encode_texts(molecules).kl().mean()), rel=1e-4)  # that may be in bfloat16
 
 
 def test_an_ignorant_decoder_pays_the_logarithm_of_its_characters(vae):
