@@ -93,11 +93,6 @@ class Molecule:
         parts = sorted(Molecule.parse(part) for part in set(self.smiles.split(".")))
         return max(parts, key=lambda part: int(part.mol.GetNumHeavyAtoms()))
 
-    def spellings(self, n: int, seed: int) -> tuple[str, ...]:
-        """At most ``n`` other SMILES of the molecule, all different, drawn by RDKit; small molecules have few."""
-        drawn = Chem.MolToRandomSmilesVect(self.mol, n, randomSeed=seed + 1)  # 0 would be no seed
-        return tuple(text for text in dict.fromkeys(drawn) if text != self.smiles)
-
     def __str__(self) -> str:
         return self.smiles
 

@@ -1,8 +1,6 @@
 """A prepared corpus in memory, and the batches of one length that training walks through."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +17,10 @@ Tokens = npt.NDArray[np.uint8]
 
 
 class Batch(NamedTuple):
-    """Strings of one length.
-
-    Attributes:
-        tokens: their ids, ``(batch, time)``.
-        rows: where each stands among the texts, ``(batch,)``.
-        read: what the encoder reads, ``(batch, time')``: the same, or other spellings of these molecules.
-    """
+    """Strings of one length: their ids ``(batch, time)``, and where each stands among the texts ``(batch,)``."""
 
     tokens: Tokens
     rows: npt.NDArray[np.int32]
-    read: Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,42 +90,25 @@ class LengthBatches:
     Args:
         texts: all encodable by ``vocab``.
         batch: most strings in a batch; each length leaves one smaller batch.
-        spellings: for each text other texts that the encoder reads in its place, each once an epoch. Those that
-            ``vocab`` lacks characters for are left out; so are, in each epoch others, those that fill no whole batch
-            of one length on both sides.
     """
 
-    def __init__(
-        self, texts: tuple[str, ...], vocab: Vocab, batch: int, spellings: Iterable[Sequence[str]] = ()
-    ) -> None:
+    def __init__(self, texts: tuple[str, ...], vocab: Vocab, batch: int) -> None:
         if not texts:
             raise DataError("there are no molecules")
+        lengths = np.array([len(text) for text in texts])
         self.batch = batch
-        alphabet = set(vocab.characters)
-        alike: dict[tuple[int, int], list[tuple[int, str]]] = defaultdict(list)
-        for row, text in enumerate(texts):
-            alike[len(text), 0].append((row, text))
-        for row, others in enumerate(spellings):
-            for other in filter(alphabet.issuperset, others):
-                alike[len(texts[row]), len(other)].append((row, other))
         self.groups: list[Batch] = []
-        for (_, respelt), pairs in sorted(alike.items()):
-            read: Tokens = np.array([vocab.encode(text) for _, text in pairs], dtype=np.uint8)
-            tokens: Tokens = np.array([vocab.encode(texts[row]) for row, _ in pairs], np.uint8) if respelt else read
-            self.groups.append(Batch(tokens, np.array([row for row, _ in pairs], dtype=np.int32), read))
-        self.steps = sum(-(-self._end(group) // batch) for group in self.groups)
-
-    def _end(self, group: Batch) -> int:
-        """How many of a group an epoch takes."""
-        n = len(group.rows)
-        return n if group.read is group.tokens else n - n % self.batch
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length).astype(np.int32)
+            self.groups.append(Batch(np.array([vocab.encode(texts[row]) for row in rows], dtype=np.uint8), rows))
+        self.steps = sum(-(-len(group.rows) // batch) for group in self.groups)
 
     def epoch(self, seed: int, epoch: int) -> list[Batch]:
         """All batches of an epoch."""
         order = np.random.default_rng((seed, epoch))
         batches = []
-        for group in self.groups:
-            places = order.permutation(len(group.rows))
-            chosen = (places[k : k + self.batch] for k in range(0, self._end(group), self.batch))
-            batches += [Batch(group.tokens[some], group.rows[some], group.read[some]) for some in chosen]
+        for tokens, rows in self.groups:
+            places = order.permutation(len(rows))
+            chosen = (places[k : k + self.batch] for k in range(0, len(rows), self.batch))
+            batches += [Batch(tokens[some], rows[some]) for some in chosen]
         return [batches[k] for k in order.permutation(len(batches))]

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from molvae.vae.corpus import Batch
+from molvae.vae.corpus import Tokens
 from molvae.vae.nets import Net
 from molvae.vae.optimizers import set_rate
 from molvae.vae.recipe import TrainSettings
@@ -38,11 +38,13 @@ class Descent:
         """Weight of the KL at a step, counted from 0."""
         return self._settings.beta(step / self._steps)
 
-    def __call__(self, batch: Batch, labels: Tensor | None, seed: int, step: int, rank: int = 0) -> tuple[float, float]:
+    def __call__(
+        self, tokens: Tokens, labels: Tensor | None, seed: int, step: int, rank: int = 0
+    ) -> tuple[float, float]:
         """Take a step.
 
         Args:
-            batch: what is read, and what is to be written.
+            tokens: strings of one length, ``(batch, time)``.
             labels: ``(batch, properties)``, NaN for missing; None for none at all.
             seed, step, rank: what all draws depend on; steps count from 0.
 
@@ -50,12 +52,12 @@ class Descent:
             Means over the batch of nll and KL, in nats.
         """
         settings, device = self._settings, self._fabric.device
-        ids, read = (torch.from_numpy(tokens).to(device).long() for tokens in (batch.tokens, batch.read))
+        ids = torch.from_numpy(tokens).to(device).long()
         known = None if labels is None else labels.to(device)
         noise, astray = _noise(settings, len(ids), self._plain.settings.latent, (seed, step, rank))
         set_rate(self._optimizers, cosine((step + 1) / self._steps, settings.warmup))
 
-        terms = self._net(ids, noise.to(device), known, astray.to(device), read)
+        terms = self._net(ids, noise.to(device), known, astray.to(device))
         share = torch.where(astray > 0, settings.astray_weight, 1.0)[:, 0].to(device)
         nll, kl = (share * terms.nll).mean(), terms.kl.mean(0)
         loss = nll + self.beta(step) * kl.clamp_min(settings.free_bits).sum()

@@ -161,12 +161,7 @@ class Net(nn.Module):
         self.heads = Heads(settings) if settings.properties else None
 
     def forward(
-        self,
-        tokens: Tensor,
-        noise: Tensor,
-        labels: Tensor | None = None,
-        astray: Tensor | None = None,
-        read: Tensor | None = None,
+        self, tokens: Tensor, noise: Tensor, labels: Tensor | None = None, astray: Tensor | None = None
     ) -> Terms:
         """Negative log-likelihood summed over the characters, KL of each latent dimension, errors of the heads.
 
@@ -176,9 +171,8 @@ class Net(nn.Module):
             labels: ``(batch, properties)``, NaN for missing; the heads read the posterior mean.
             astray: ``(batch, 1)``: where it is above 0, the decoder reads the mean plus noise of this standard
                 deviation instead of the posterior's, and the encoder learns nothing from the outcome.
-            read: what the encoder reads instead of ``tokens``, strings of one length.
         """
-        mean, logvar = self.encoder(tokens if read is None else read)
+        mean, logvar = self.encoder(tokens)
         z = mean + noise * torch.exp(0.5 * logvar)
         if astray is not None:
             z = torch.where(astray > 0, mean.detach() + noise * astray, z)

@@ -17,9 +17,6 @@ class TrainSettings(Component):
 
     epochs: int = Field(10, ge=1)
     batch: int = Field(256, ge=1, description="molecules in a step, on each device")
-    spellings: int = Field(
-        0, ge=0, description="other SMILES of each molecule, drawn once, that the encoder reads, too, in each epoch"
-    )
     optimizer: Optimisers = AdamWSettings()
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the training in which the learning rate rises")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")

@@ -20,13 +20,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from molvae.chem.molecule import Molecule
 from molvae.config import as_table
 from molvae.errors import DataError, TrainingError
 from molvae.folders import claim, only_writer
 from molvae.vae import card
 from molvae.vae.checkpoint import load_model, model_facts, save_model
-from molvae.vae.corpus import Batch, Corpus, LengthBatches
+from molvae.vae.corpus import Corpus, LengthBatches
 from molvae.vae.descent import Descent
 from molvae.vae.known import KnownMolecules
 from molvae.vae.metrics import evaluate
@@ -121,7 +120,7 @@ def _run(
     settings, world, rank = recipe.train, fabric.world_size, fabric.global_rank
     vae = _begin(recipe, corpus, start)
     plain = vae.net
-    batches = LengthBatches(corpus.train, vae.vocab, settings.batch, _spellings(recipe, corpus))
+    batches = LengthBatches(corpus.train, vae.vocab, settings.batch)
     per_epoch = batches.steps // world
     if not per_epoch:
         raise TrainingError(f"{batches.steps} batches are too few for {world} devices")
@@ -139,13 +138,13 @@ def _run(
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     plain.train()
-    order: list[Batch] = []
+    order: list[Any] = []
     for step in range(progress.step, steps):
         epoch, place = divmod(step, per_epoch)
         if not order or place == 0:
             order = batches.epoch(recipe.seed, epoch)[rank::world][:per_epoch]
-        batch = order[place]
-        step_nll, step_kl = descend(batch, labels[torch.from_numpy(batch.rows).long()], recipe.seed, step, rank)
+        tokens, rows = order[place]
+        step_nll, step_kl = descend(tokens, labels[torch.from_numpy(rows).long()], recipe.seed, step, rank)
         progress = progress.after(step_nll, step_kl)
         progress = replace(progress, seconds=time.monotonic() - started)
         _refuse_divergence(settings, progress.step, step_nll, step_kl)
@@ -205,12 +204,6 @@ def _readable(corpus: Corpus, start: SmilesVAE, name: str) -> Corpus:
     if not kept.train:
         raise TrainingError(f"the model {name} cannot write any molecule of {corpus.folder}; train without start")
     return kept
-
-
-def _spellings(recipe: TrainRecipe, corpus: Corpus) -> list[tuple[str, ...]]:
-    """Other spellings of the training molecules, as many of each as the recipe asks for."""
-    n = recipe.train.spellings
-    return [Molecule.known(text).spellings(n, recipe.seed + row) for row, text in enumerate(corpus.train) if n]
 
 
 def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:

@@ -33,7 +33,7 @@ def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: in
     net.train()
     for epoch in range(settings.epochs):
         for place, batch in enumerate(batches.epoch(seed, epoch)):
-            descend(batch, None, seed, epoch * batches.steps + place)
+            descend(batch.tokens, None, seed, epoch * batches.steps + place)
     return SmilesVAE(net, vae.vocab, vae.longest, known=vae.known, prior=vae.prior)
 
 

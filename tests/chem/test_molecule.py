@@ -229,13 +229,3 @@ def test_crosses_to_another_process():
     molecules = [Molecule.parse(text) for text in REAL]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(copy.copy, molecules) == molecules
-
-
-def test_other_spellings_are_of_the_same_molecule():
-    molecule = Molecule.parse("CC(C)Cc1ccc(C(C)C(=O)O)cc1")
-    drawn = molecule.spellings(20, seed=0)
-    assert len(set(drawn)) == len(drawn) > 10
-    assert molecule.smiles not in drawn
-    assert {Molecule.parse(text) for text in drawn} == {molecule}
-    assert drawn == molecule.spellings(20, seed=0) != molecule.spellings(20, seed=4)
-    assert Molecule.parse("C").spellings(5, seed=0) == ()
