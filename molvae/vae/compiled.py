@@ -156,7 +156,7 @@ class Packed:
             self._kept += [packed(readout), offset.float().contiguous()]
         places = [part.data_ptr() for part in self._kept]
         self._layer = _Layer(len(bias), 0 if offset is None else len(offset), *places)
-        self.address = ctypes.byref(self._layer)
+        self.address = ctypes.addressof(self._layer)
 
 
 def in_threads(run: Callable[[int], R], parts: int) -> list[R]:

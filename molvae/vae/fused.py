@@ -6,6 +6,7 @@ A string that ends makes way for another. What becomes of a row does not depend 
 import ctypes
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch.nn.functional import linear, pad
 
 from molvae.vae.compiled import BF16, BLOCK, Packed, padded, weights
 from molvae.vae.vocab import END, START
+
+if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
+    from molvae.vae.grammar import Grammar
 
 
 class Layer:
@@ -48,10 +52,18 @@ class Layer:
             first[:, : self.hidden] = torch.tanh(initial(some))
         return fixed, state
 
-    def write(self, fixed: Tensor, state: Tensor, rows: int, longest: int) -> Tensor:
-        """The likeliest characters, ``(rows, longest)`` int64; END fills what follows the end."""
+    def write(self, fixed: Tensor, state: Tensor, rows: int, longest: int, grammar: "Grammar | None" = None) -> Tensor:
+        """The likeliest characters, ``(rows, longest)`` int64; END fills what follows the end.
+
+        Under a grammar, of those that are allowed; ``fixed`` and ``state`` are used up.
+        """
         out = torch.full((rows, longest), END)
-        self._call(self._library.gru_write, rows, longest, fixed, state, out)
+        if grammar:
+            scores = torch.empty(BLOCK, self.characters + -self.characters % BLOCK)
+            step = ctypes.cast(self._library.gru_next, ctypes.c_void_p)
+            grammar.write(step, self._packed.address, (fixed, state, scores), out)
+        else:
+            self._call(self._library.gru_write, rows, longest, fixed, state, out)
         return out
 
     def read(self, strings: Sequence[Sequence[int]]) -> Tensor:
