@@ -1,9 +1,13 @@
+import shutil
+import sqlite3
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from molvae.campaign.recipe import CampaignRecipe
+from molvae.campaign.state import State
+from molvae.campaign.store import FILE
 from molvae.config import parse_recipe
 
 HERE = Path(__file__).parent
@@ -42,6 +46,22 @@ def model_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     save_model(folder, SmilesVAE(net, vocab, 60), facts)
     return folder
+
+
+@pytest.fixture(scope="session")
+def rewind():
+    """A copy of a run as it was in the round of a call, with outcomes up to that call."""
+
+    def copy(out: Path, to: Path, state: State, kept: int) -> None:
+        shutil.copytree(out, to)
+        rounds = state.records[kept - 1].proposal.round
+        with sqlite3.connect(to / FILE) as connection:
+            connection.execute("DELETE FROM outcomes WHERE call > ?", (kept,))
+            connection.execute("DELETE FROM proposals WHERE round > ?", (rounds,))
+            connection.execute("DELETE FROM rounds WHERE round > ?", (rounds,))
+            connection.execute("DELETE FROM meta WHERE key = 'stopped'")
+
+    return copy
 
 
 @pytest.fixture(scope="session")

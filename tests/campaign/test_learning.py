@@ -132,15 +132,9 @@ def test_the_store_knows_which_weights_proposed_what(whole, learning, model_fold
 
 
 @pytest.mark.parametrize(("kept", "models"), [(10, "lost"), (12, "there"), (13, "half"), (14, "lost"), (16, "half")])
-def test_resumed_anywhere_it_ends_the_same(whole, learning, tmp_path, kept, models):
+def test_resumed_anywhere_it_ends_the_same(whole, learning, tmp_path, kept, models, rewind):
     out, state = whole
-    shutil.copytree(out, tmp_path / "run")
-    rounds = state.records[kept - 1].proposal.round
-    with sqlite3.connect(tmp_path / "run" / FILE) as connection:
-        connection.execute("DELETE FROM outcomes WHERE call > ?", (kept,))
-        connection.execute("DELETE FROM proposals WHERE round > ?", (rounds,))
-        connection.execute("DELETE FROM rounds WHERE round > ?", (rounds,))
-        connection.execute("DELETE FROM meta WHERE key = 'stopped'")
+    rewind(out, tmp_path / "run", state, kept)
     if models == "lost":
         shutil.rmtree(tmp_path / "run/models")
     if models == "half":

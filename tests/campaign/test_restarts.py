@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from molvae.campaign.progress import merits, stale
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.restarts import Restarts
 from molvae.campaign.state import RESTART, Failed, Observed, Proposal, State, fold
-from molvae.campaign.store import FILE
 from molvae.chem.molecule import Molecule
 from molvae.config import parse_recipe
 
@@ -248,16 +246,10 @@ def test_until_it_begins_again_it_is_the_campaign_without_restarts(whole, recipe
 
 
 @pytest.mark.parametrize("after", [-1, 2, 5])
-def test_resumed_anywhere_around_a_restart_it_ends_the_same(whole, open_space, tmp_path, after):
+def test_resumed_anywhere_around_a_restart_it_ends_the_same(whole, open_space, tmp_path, after, rewind):
     asked, out, state = whole
     kept = state.restarts[-1] + after
-    shutil.copytree(out, tmp_path / "run")
-    rounds = state.records[kept - 1].proposal.round
-    with sqlite3.connect(tmp_path / "run" / FILE) as connection:
-        connection.execute("DELETE FROM outcomes WHERE call > ?", (kept,))
-        connection.execute("DELETE FROM proposals WHERE round > ?", (rounds,))
-        connection.execute("DELETE FROM rounds WHERE round > ?", (rounds,))
-        connection.execute("DELETE FROM meta WHERE key = 'stopped'")
+    rewind(out, tmp_path / "run", state, kept)
     assert course_of(Campaign.open(asked, tmp_path / "run", space=open_space).run()) == course_of(state)
 
 
