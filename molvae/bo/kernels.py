@@ -56,5 +56,7 @@ def similarity(common: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def nearness(first: Tensor, second: Tensor) -> Tensor:
-    """exp(−|a − b|² / 2d) for points of d dimensions: ``(*batch, n, d)`` and ``(m, d)`` → ``(*batch, n, m)``."""
-    return torch.cdist(first, second).square_().mul_(-0.5 / max(1, first.shape[-1])).exp_()
+    """exp(−|a − b|² / 2d) for rows of d numbers: ``(*batch, n, d)`` and ``(*batch, m, d)`` → ``(*batch, n, m)``."""
+    squares = first.square().sum(-1)[..., :, None] + second.square().sum(-1)[..., None, :]
+    apart = torch.clamp_min(squares - 2 * first @ second.mT, 0.0)
+    return torch.exp(apart * (-0.5 / max(1, first.shape[-1])))

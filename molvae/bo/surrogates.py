@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # a recipe holds a surrogate's settings, and reading a recipe
 
     from molvae.bo.additive import AdditiveModel
 
-Features = Literal["both", "latent"]
-"""What a surrogate reads: Morgan fingerprints with counts and then the latent point, or that alone."""
+Features = Literal["all", "latent"]
+"""What a surrogate reads: counts of fragments, descriptors and then the latent point, or that alone."""
 
 
 class _Surrogate(Component):
@@ -35,34 +35,34 @@ class _Surrogate(Component):
 
 
 class AdditiveGP(_Surrogate):
-    """A Gaussian process that compares molecules by their fragments and by their latent points.
+    """A Gaussian process that compares molecules by fragments, by descriptors and by latent points.
 
-    The kernel is a sum of MinMax on count fingerprints and a squared exponential on latent points, in shares that the
-    marginal likelihood chooses anew each round. Unit variance and a fixed share of noise, on standardised outcomes.
+    The kernel is a sum of MinMax on count fingerprints and squared exponentials on descriptors and on latent points,
+    whose shares and length scales are fitted anew each round, see `molvae.bo.additive`.
 
     Attributes:
-        noise: variance, as a share of the outcome's own.
+        noise: median of the prior of the noise's variance, as a share of the outcome's own.
         most: observations that the model is fitted to.
-        shares: of the fragments' kernel, to choose from; ``[1.0]`` compares fragments alone.
+        iterations: of the optimiser; more take longer and predict no better.
     """
 
     kind: Literal["additive"] = "additive"
     noise: float = Field(default=0.01, gt=0)
-    shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
+    iterations: int = Field(default=15, ge=0)
 
-    features: ClassVar[Features] = "both"
+    features: ClassVar[Features] = "all"
 
     def __call__(self, X: "Tensor", Y: "Tensor", seed: int = 0) -> "AdditiveModel":
         """The model.
 
         Args:
-            X: (n, d) counts and latent points, see `molvae.bo.additive`.
+            X: (n, d) counts, descriptors and latent points, see `molvae.bo.additive`.
             Y: (n, m) float64, utilities.
             seed: of nothing; this one needs no chance.
         """
         from molvae.bo.additive import AdditiveModel
 
-        return AdditiveModel(X, Y, self.noise, self.shares)
+        return AdditiveModel(X, Y, self.noise, self.iterations)
 
 
 class LatentGP(_Surrogate):

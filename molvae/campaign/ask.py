@@ -18,7 +18,7 @@ from molvae.campaign.space import Remembering, Space
 from molvae.campaign.start import drawn
 from molvae.campaign.state import RESTART, Proposal, State
 from molvae.campaign.store import Round
-from molvae.chem.fingerprints import counts
+from molvae.chem.features import features
 from molvae.chem.molecule import Molecule, parse_or_none
 
 Asked = tuple[tuple[Proposal, ...], Round]
@@ -152,7 +152,7 @@ class _Belief:
         points = torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules]))
         if self._kind == "latent":
             return points.double()
-        return torch.cat([torch.from_numpy(counts(molecules)), points], 1)
+        return torch.cat([*map(torch.from_numpy, features(molecules)), points], 1)
 
     def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and sd of each utility, (n, objectives) each, and the share of each sd that counts, (n,)."""

@@ -1,23 +1,15 @@
 """Morgan fingerprints, and how near one set of molecules is to another."""
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from molvae.chem.molecule import Molecule
 from molvae.errors import DataError
-
-Counts = npt.NDArray[np.uint8]
-
-REMEMBERED = 2**15
-"""Count fingerprints that are kept, of 2 kB each."""
-_remembered: dict[str, Counts] = {}
 
 
 @functools.cache
@@ -32,30 +24,6 @@ def morgan(radius: int = 2, bits: int = 2048, counts: bool = False) -> Callable[
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
     function: Callable[[Any], Any] = generator.GetCountFingerprint if counts else generator.GetFingerprint
     return function
-
-
-def counts(molecules: Sequence[Molecule]) -> Counts:
-    """How often each environment of up to three bonds occurs in each molecule, hashed: (n, 2048), at most 255.
-
-    Those of the molecules asked for last are remembered: a search asks for the best again and again.
-    """
-    rows = np.empty((len(molecules), 2048), dtype=np.uint8)
-    for k, molecule in enumerate(molecules):
-        row = _remembered.pop(molecule.smiles, None)
-        _remembered[molecule.smiles] = rows[k] = _counts(molecule) if row is None else row
-    for smiles in list(itertools.islice(_remembered, max(0, len(_remembered) - REMEMBERED))):
-        del _remembered[smiles]
-    return rows
-
-
-@functools.cache
-def _by_counts() -> Any:
-    return rdFingerprintGenerator.GetMorganGenerator(radius=3, fpSize=2048)
-
-
-def _counts(molecule: Molecule) -> Counts:
-    found: Counts = np.minimum(_by_counts().GetCountFingerprintAsNumPy(molecule.mol), 255).astype(np.uint8)
-    return found
 
 
 def nearest_similarity(queries: Sequence[Molecule], references: Sequence[Molecule]) -> np.ndarray:

@@ -61,7 +61,7 @@ def fragments():
     Y = torch.stack([X[:, 0] - X[:, 1], X[:, 2] * X[:, 3]], dim=1).double()
 
     def make(m):
-        model = AdditiveGP(shares=(1.0,))(X, Y[:, :m])
+        model = AdditiveGP(iterations=0)(X, Y[:, :m])
         return model, Observations(X, Y[:, :m]), choices(model, C)
 
     return make
@@ -176,7 +176,7 @@ class TestUCB:
         model, seen, candidates = fragments(m)
         expected = UCB()(model, seen, candidates, 6)
         scaled = Observations(seen.X, scale * seen.Y)
-        other = AdditiveGP(shares=(1.0,))(scaled.X, scaled.Y)
+        other = AdditiveGP(iterations=0)(scaled.X, scaled.Y)
         found = UCB()(other, scaled, choices(other, candidates.X), 6)
         assert found.rows == expected.rows
         assert found.values == pytest.approx(expected.values)
@@ -416,5 +416,5 @@ class TestEach:
     def test_one_observation_is_enough(self, acquisition, m, fragments):
         _, seen, candidates = fragments(m)
         one = Observations(seen.X[:1], seen.Y[:1])
-        model = AdditiveGP(shares=(1.0,))(one.X, one.Y)
+        model = AdditiveGP(iterations=0)(one.X, one.Y)
         assert len(set(acquisition(model, one, choices(model, candidates.X), 3).rows)) == 3

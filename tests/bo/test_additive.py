@@ -5,15 +5,13 @@ from botorch.acquisition.objective import ScalarizedPosteriorTransform
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
 from gpytorch.means import ZeroMean
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from molvae.bo import additive
-from molvae.bo.additive import COUNTS, AdditiveModel
+from molvae.bo.additive import COUNTS, DESCRIPTORS, AdditiveModel, Hyper
 from molvae.bo.kernels import MinMaxKernel
 
 NOISE = 0.05
-ALONE = (1.0,)
-"""Share of the fragments' kernel: then a row of features is counts and nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +23,11 @@ def observed():
 
 @pytest.fixture(scope="module")
 def together():
-    """Forty rows of counts, most of them zero, and points of three dimensions."""
+    """Forty rows of counts in twelve columns, descriptors in units of their own, and points of three dimensions."""
     rng = np.random.default_rng(5)
-    counts, points = rng.integers(0, 4, (40, COUNTS)) * (rng.random((40, COUNTS)) < 0.01), rng.normal(size=(40, 3))
-    return torch.from_numpy(np.concatenate([counts, points], 1)).float()
+    counts = np.pad(rng.integers(0, 4, (40, 12)), ((0, 0), (0, COUNTS - 12)))
+    described = rng.normal(size=(40, DESCRIPTORS)) * rng.uniform(1, 50, DESCRIPTORS) + 100
+    return torch.from_numpy(np.concatenate([counts, described, rng.normal(size=(40, 3))], 1))
 
 
 def minmax(A, B):
@@ -39,7 +38,7 @@ def minmax(A, B):
 def test_posterior_is_the_textbook_formula(observed):
     X, Y = observed[0], observed[1][:, :1]
     Z = torch.from_numpy(np.random.default_rng(1).integers(0, 9, (5, 8)))
-    normal = AdditiveModel(X, Y, NOISE, ALONE).posterior(Z).distribution
+    normal = AdditiveModel(X, Y, NOISE, 0).posterior(Z).distribution
     shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
     K = minmax(X, X) + NOISE * np.eye(len(X))
     mean = minmax(Z, X) @ np.linalg.solve(K, (Y.numpy() - shift) / spread)
@@ -48,60 +47,111 @@ def test_posterior_is_the_textbook_formula(observed):
     np.testing.assert_allclose(normal.covariance_matrix, spread**2 * covariance, rtol=1e-10, atol=1e-12)
 
 
-def squared_exponential(A, B):
-    A, B = np.asarray(A, dtype=float), np.asarray(B, dtype=float)
-    return np.exp(-((A[:, None] - B[None]) ** 2).sum(-1) / (2 * A.shape[1]))
+def squared_exponential(A, B, lengths):
+    return np.exp(-(((A[:, None] - B[None]) / lengths) ** 2).sum(-1) / (2 * A.shape[1]))
 
 
-def mixed(share, A, B):
-    return share * minmax(A[:, :COUNTS], B[:, :COUNTS]) + (1 - share) * squared_exponential(
-        A[:, COUNTS:], B[:, COUNTS:]
-    )
+def mixed(hyper, X, A, B):
+    """The kernel by definition; descriptors are measured in standard deviations of ``X``."""
+    X, A, B = (np.asarray(rows) for rows in (X, A, B))
+    parts = slice(COUNTS), slice(COUNTS, COUNTS + DESCRIPTORS), slice(COUNTS + DESCRIPTORS, None)
+    units = X[:, parts[1]].std(0), 1.0
+    kernels = [minmax(A[:, parts[0]], B[:, parts[0]])]
+    for part, unit, lengths in zip(parts[1:], units, hyper.lengths, strict=True):
+        kernels.append(squared_exponential(A[:, part] / unit, B[:, part] / unit, np.asarray(lengths)))
+    return sum(float(share) * kernel for share, kernel in zip(hyper.shares, kernels, strict=True))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_with_points_it_is_the_textbook_formula_for_the_sum_of_both_kernels(together, share):
+@pytest.mark.parametrize("iterations", [0, 15])
+def test_with_all_parts_it_is_the_textbook_formula_for_the_sum_of_their_kernels(together, iterations):
     X, Z = together[:30], together[30:]
     Y = torch.randn(30, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    normal = AdditiveModel(X, Y, NOISE, (share,)).posterior(Z).distribution
+    model = AdditiveModel(X, Y, NOISE, iterations)
+    [hyper] = model.hyper
     shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
-    K, across = mixed(share, X, X) + NOISE * np.eye(30), mixed(share, Z, X)
+    K, across = mixed(hyper, X, X, X) + float(hyper.noise) * np.eye(30), mixed(hyper, X, Z, X)
     mean = across @ np.linalg.solve(K, (Y.numpy() - shift) / spread)
-    covariance = mixed(share, Z, Z) - across @ np.linalg.solve(K, across.T)
+    covariance = mixed(hyper, X, Z, Z) - across @ np.linalg.solve(K, across.T)
+    normal = model.posterior(Z).distribution
     np.testing.assert_allclose(normal.mean, shift + spread * mean[:, 0], rtol=1e-6)
     np.testing.assert_allclose(normal.covariance_matrix, spread**2 * covariance, rtol=1e-6, atol=1e-8)
 
 
-def test_each_outcome_has_the_share_of_the_highest_marginal_likelihood(together):
-    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+def test_before_any_iteration_hyper_parameters_are_the_medians_of_their_priors(together):
+    [hyper] = AdditiveModel(together, together[:, :1].double(), NOISE, 0).hyper
+    assert hyper.shares.tolist() == pytest.approx([1 / 3] * 3)
+    assert torch.cat(hyper.lengths).tolist() == [1.0] * (DESCRIPTORS + 3)
+    assert float(hyper.noise) == pytest.approx(NOISE)
+
+
+def log_density(deviations, X, y):
+    """Of the posterior, but for a constant; arguments in standard deviations of the priors from their medians."""
+    shares = np.exp(2 * deviations[:3]) / np.exp(2 * deviations[:3]).sum()
+    lengths = np.exp(deviations[3 : 3 + DESCRIPTORS]), np.exp(deviations[3 + DESCRIPTORS : -1])
+    K = mixed(Hyper(shares, lengths, 0.0), X, X, X) + NOISE * np.exp(deviations[-1]) * np.eye(len(X))
+    return multivariate_normal(np.zeros(len(X)), K).logpdf(y) + norm.logpdf(deviations).sum()
+
+
+def test_hyper_parameters_are_at_the_highest_posterior_density(together):
+    rng = np.random.default_rng(3)
+    y = np.sin(np.asarray(together[:, COUNTS + 4] - 100)) + rng.normal(size=40) * 0.1
+    [hyper] = AdditiveModel(together, torch.from_numpy(y)[:, None], NOISE, 500).hyper
+    y = (y - y.mean()) / y.std(ddof=1)
+    logits = np.log(hyper.shares) / 2
+    free = [torch.cat(hyper.lengths).log().numpy(), [np.log(float(hyper.noise) / NOISE)]]
+    found = np.concatenate([logits - logits.mean(), *free])
+    highest = log_density(found, together, y)
+    assert highest > log_density(np.zeros_like(found), together, y) + 1
+    inside = np.abs(found) < 2.99
+    for step in rng.normal(size=(50, len(found))) * np.where(inside, 0.02, 0.0):
+        assert log_density(found + step, together, y) < highest
+
+
+def test_each_outcome_has_most_of_the_kernel_that_it_hangs_on(together):
     rng = np.random.default_rng(2)
-    Y = [
-        rng.multivariate_normal(np.zeros(40), mixed(share, together, together) + 1e-6 * np.eye(40)) for share in (0, 1)
-    ]
-    model = AdditiveModel(together, torch.tensor(np.stack(Y, 1)), NOISE, shares)
-    for found, y in zip(model.shares, Y, strict=True):
-        y = (y - y.mean()) / y.std(ddof=1)
-        kernels = [mixed(share, together, together) + NOISE * np.eye(40) for share in shares]
-        likelihoods = [multivariate_normal(np.zeros(40), K).logpdf(y) for K in kernels]
-        assert found == shares[int(np.argmax(likelihoods))]
-    assert model.shares[0] < 0.5 < model.shares[1]
+    lengths = [np.full(DESCRIPTORS, 2.0), np.ones(3)]
+    kernels = [mixed(Hyper(share, lengths, 0.0), together, together, together) for share in np.eye(3)]
+    Y = np.stack([rng.multivariate_normal(np.zeros(40), kernel + 1e-6 * np.eye(40)) for kernel in kernels], 1)
+    model = AdditiveModel(together, torch.from_numpy(Y), NOISE, 15)
+    assert [int(one.shares.argmax()) for one in model.hyper] == [0, 1, 2]
+
+
+def test_a_descriptor_that_decides_has_the_shortest_length():
+    rng = np.random.default_rng(1)
+    X = torch.from_numpy(np.concatenate([np.zeros((60, COUNTS)), rng.normal(size=(60, DESCRIPTORS))], 1))
+    [hyper] = AdditiveModel(X, torch.sin(2 * X[:, COUNTS + 7 : COUNTS + 8]), NOISE, 15).hyper
+    [lengths] = hyper.lengths
+    assert int(lengths.argmin()) == 7
+    assert lengths[7] < 0.5 < lengths[torch.arange(DESCRIPTORS) != 7].min()
+
+
+def test_a_descriptor_that_one_molecule_in_a_hundred_has_hardly_sets_it_apart():
+    X = torch.zeros(100, COUNTS + DESCRIPTORS, dtype=torch.float64)
+    X[0, -1] = 1
+    posterior = AdditiveModel(X[1:], torch.linspace(0, 1, 99, dtype=torch.float64)[:, None], NOISE, 0).posterior(X[:1])
+    alike = np.exp(-((1 / 0.3) ** 2) / (2 * DESCRIPTORS))
+    known = 99 / (99 + NOISE)  # of the variance, where 99 are wholly alike
+    assert posterior.variance.item() / (99 * 100 / 12 / 98**2) == pytest.approx(1 - known * ((1 + alike) / 2) ** 2)
 
 
 def test_several_outcomes_are_modelled_each_on_its_own_in_any_batch(together):
     Y = torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    both = AdditiveModel(together[:30], Y, NOISE, (0.0, 0.5, 1.0))
+    both = AdditiveModel(together[:30], Y, NOISE, 5)
     Z = together[torch.tensor([[30, 31], [38, 39], [35, 35]])]
     for k in range(2):
-        alone = AdditiveModel(together[:30], Y[:, k : k + 1], NOISE, (0.0, 0.5, 1.0)).posterior(Z)
+        alone = AdditiveModel(together[:30], Y[:, k : k + 1], NOISE, 5).posterior(Z)
         torch.testing.assert_close(both.posterior(Z).mean[..., k], alone.mean[..., 0])
         torch.testing.assert_close(both.posterior(Z).variance[..., k], alone.variance[..., 0])
 
 
-def test_shares_are_judged_by_some_of_many_observations(together, monkeypatch):
-    Y = together[:, COUNTS : COUNTS + 1].double()
-    every_other = AdditiveModel(together[::2], Y[::2], NOISE, (0.0, 0.5, 1.0)).shares
-    monkeypatch.setattr(additive, "JUDGED", 20)
-    assert AdditiveModel(together, Y, NOISE, (0.0, 0.5, 1.0)).shares == every_other == [0.0]
+def test_hyper_parameters_are_fitted_to_some_of_many_observations(together, monkeypatch):
+    fitted, fit = [], additive._likeliest
+    monkeypatch.setattr(additive, "_likeliest", lambda *given: fitted.append(given[2].tolist()) or fit(*given))
+    monkeypatch.setattr(additive, "JUDGED", 15)
+    Y = torch.arange(40.0, dtype=torch.float64)[:, None]
+    AdditiveModel(together, Y, NOISE, 1)
+    expected = ((Y - Y.mean()) / Y.std())[::3, 0]
+    assert fitted == [expected.tolist()]
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -116,7 +166,7 @@ def test_it_is_botorchs_gaussian_process_with_this_kernel_and_noise(observed, m,
         mean_module=ZeroMean(),
         outcome_transform=Standardize(m),
     )
-    ours = AdditiveModel(observed[0], Y, NOISE, ALONE)
+    ours = AdditiveModel(observed[0], Y, NOISE, 0)
     Z = torch.randint(0, 6, (*batch, 4, 8), generator=torch.Generator().manual_seed(2))
     found, expected = ours.posterior(Z), theirs.posterior(Z.double())
     assert found.mean.shape == found.variance.shape == (*batch, 4, m)
@@ -136,13 +186,13 @@ def test_sums_of_counts_above_255_are_counted(observed):
     X = torch.full((2, 8), 200, dtype=torch.uint8)
     X[1] = 100
     Y = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-    small, large = AdditiveModel(X // 100, Y, NOISE, ALONE), AdditiveModel(X, Y, NOISE, ALONE)
+    small, large = AdditiveModel(X // 100, Y, NOISE, 0), AdditiveModel(X, Y, NOISE, 0)
     assert small.posterior(X[:1] // 100).mean.item() == pytest.approx(large.posterior(X[:1]).mean.item(), rel=1e-12)
 
 
 def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed):
     X, Y = observed
-    posterior = AdditiveModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, NOISE, ALONE).posterior(
+    posterior = AdditiveModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, NOISE, 0).posterior(
         torch.tensor([[0] * 8 + [1]])
     )
     assert posterior.mean[0].tolist() == pytest.approx(Y.mean(0).tolist())
@@ -153,7 +203,7 @@ def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed
 def test_one_observation_or_equal_ones_say_their_value_and_leave_doubt(n, value):
     """The standard deviation of seven times 0.1 is not zero in floating point."""
     X = torch.eye(n + 1, dtype=torch.uint8)
-    posterior = AdditiveModel(X[:n], torch.full((n, 1), value, dtype=torch.float64), NOISE, ALONE).posterior(X)
+    posterior = AdditiveModel(X[:n], torch.full((n, 1), value, dtype=torch.float64), NOISE, 0).posterior(X)
     assert posterior.mean[:, 0].tolist() == pytest.approx([value] * (n + 1))
     assert posterior.variance[-1].item() == pytest.approx(1.0)
     assert posterior.variance[0].item() == pytest.approx(NOISE / (1 + NOISE))

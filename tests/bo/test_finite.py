@@ -17,7 +17,7 @@ from molvae.bo.surrogates import AdditiveGP, LatentGP
 
 @pytest.fixture(scope="module", params=["additive", "latent"])
 def surrogate(request):
-    return {"additive": AdditiveGP(noise=0.1, shares=(1.0,)), "latent": LatentGP(iterations=5)}[request.param]
+    return {"additive": AdditiveGP(noise=0.1, iterations=0), "latent": LatentGP(iterations=5)}[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_conditioned_is_the_process_with_one_more_observation_without_noise(poin
     K = np.minimum(X[:, None], X[None]).sum(-1) / np.maximum(X[:, None], X[None]).sum(-1)
     y = np.random.default_rng(3).normal(size=12)
     y = (y - y.mean()) / y.std(ddof=1)
-    before = Finite.of(AdditiveGP(noise=0.1, shares=(1.0,))(points[:12], torch.from_numpy(scale * y)[:, None]), points)
+    before = Finite.of(AdditiveGP(noise=0.1, iterations=0)(points[:12], torch.from_numpy(scale * y)[:, None]), points)
     for new in (15, 4):
         seen = [*range(12), new]
         noise = np.diag([0.1] * 12 + [0.0])

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from molvae.bo.acquisitions import UCB, LogEI
-from molvae.bo.additive import COUNTS
+from molvae.bo.additive import COUNTS, DESCRIPTORS
 from molvae.bo.pareto import fronts
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.campaign import ask
 from molvae.campaign.ask import next_round, start_set
 from molvae.campaign.progress import merits, utilities
 from molvae.campaign.state import Failed, Observed, fold
-from molvae.chem.fingerprints import counts
+from molvae.chem import features as described
 from molvae.chem.molecule import Molecule
 
 LOGP = {"score": {"kind": "logp"}}
@@ -74,10 +74,10 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
 
     def features(smiles):
         points, molecules = open_space.encode(smiles), [Molecule.parse(text) for text in smiles]
-        return points if surrogate == "latent" else np.concatenate([counts(molecules), points], 1)
+        return points if surrogate == "latent" else np.concatenate([*described.features(molecules), points], 1)
 
     expected = features(smiles)
-    assert X.shape[1] == open_space.latent + (COUNTS if surrogate == "additive" else 0)
+    assert X.shape[1] == open_space.latent + (COUNTS + DESCRIPTORS if surrogate == "additive" else 0)
     pairs = list(zip(expected.tolist(), utilities(state, asked).tolist(), strict=True))
     assert sorted(zip(X.tolist(), Y.tolist(), strict=True)) == sorted(pairs)
     merit = dict(zip(map(tuple, utilities(state, asked).tolist()), merits(state, asked), strict=True))

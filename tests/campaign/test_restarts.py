@@ -193,7 +193,7 @@ class TestRound:
     ):
         seen, fit = [], AdditiveGP.__call__
         monkeypatch.setattr(AdditiveGP, "__call__", lambda self, X, Y, seed=0: seen.append(Y) or fit(self, X, Y, seed))
-        asked = recipe(budget={"evaluations": 99}, search={"generations": 2, "children": 40})
+        asked = recipe(budget={"evaluations": 99}, search={"generations": 1, "children": 60})
         state = told(asked, start_set(asked, open_space)[0])
         state = told(asked, next_round(asked, open_space, state)[0], state)
         state = told(asked, restart(asked, open_space, state)[0], state)
@@ -202,8 +202,7 @@ class TestRound:
         assert (made.round, [p.call for p in proposals]) == (3, [17, 18, 19, 20])
         assert not {p.smiles for p in proposals} & state.known
         life = {record.proposal.smiles for record in state.records[-6:]}
-        assert life & {p.parent for p in proposals}
-        assert not (state.known - life) & {p.parent for p in proposals}
+        assert {p.parent for p in proposals} <= life
 
 
 OFTEN = {
