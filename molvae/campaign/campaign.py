@@ -97,7 +97,7 @@ class Campaign:
         """The campaign of a run folder, with the recipe that it was begun with.
 
         Raises:
-            CampaignError: there is no campaign.
+            CampaignError: there is no campaign, or one of another version of molvae.
         """
         path = Path(out) / "recipe.json"
         if not path.is_file():
@@ -106,7 +106,14 @@ class Campaign:
             table = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise FolderError(f"{path} is damaged: {error}") from error
-        return cls(parse_recipe(table, CampaignRecipe, source=str(path)), Path(out), space)
+        try:
+            recipe = parse_recipe(table, CampaignRecipe, source=str(path))
+        except RecipeError as error:
+            raise CampaignError(
+                f"{error}\nThe run was begun by another version of molvae, or the file was edited; nothing is lost: "
+                "open it with that version, or put the file right"
+            ) from error
+        return cls(recipe, Path(out), space)
 
     @cached_property
     def space(self) -> Space:

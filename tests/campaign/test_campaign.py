@@ -201,6 +201,16 @@ def test_a_folder_without_campaign(tmp_path):
         Campaign.read(tmp_path)
 
 
+def test_a_run_of_another_version(recipe, space, tmp_path):
+    Campaign.open(recipe(), tmp_path, space=space)
+    path = tmp_path / "recipe.json"
+    path.write_text(path.read_text().replace('"iterations"', '"gears"'))
+    with pytest.raises(
+        CampaignError, match=r"additive.gears: unknown key(.|\n)*begun by another version.*nothing is lost"
+    ):
+        Campaign.read(tmp_path)
+
+
 def test_several_objectives_run_with_a_reference_in_raw_values(recipe, space, tmp_path):
     asked = recipe(objectives=[QED, SAS], acquisition={"reference": [0.2, 6.0]})
     campaign = Campaign.open(asked, tmp_path, space=space)
