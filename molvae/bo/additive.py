@@ -17,11 +17,11 @@ Vector = npt.NDArray[np.float64]
 COUNTS: Final = 2048
 DESCRIPTORS: Final = 25
 """Columns of a row of features: counts, then descriptors, then the latent point."""
-JUDGED: Final = 300
+JUDGED: Final = 500
 """Observations that hyper-parameters are fitted to: more take longer and predict no better."""
 SMALLEST_UNIT: Final = 0.3
 """Descriptors are measured in standard deviations, or in this where nearly all molecules have the same."""
-LEEWAY: Final = (2.0, 1.0)
+LEEWAY: Final = (2.0, 1.0, 1.5)
 """Standard deviations of the normal priors of the shares' logits, and of the logarithms of length scales and noise."""
 FARTHEST: Final = 3.0
 """Such standard deviations that a hyper-parameter may be from its median."""
@@ -67,9 +67,9 @@ class AdditiveModel(Independent):
         self._features = self._levels(counts)
         K = similarity(self._features @ self._features.T, self._sums[:, None], self._sums[None])
         outcomes = ((Y - self.shift) / self.spread).T
-        step = -(-len(Y) // JUDGED)
-        some = K[::step, ::step], [rows[::step] for rows in self._points]
-        self.hyper = [_likeliest(*some, y[::step], noise, iterations) for y in outcomes]
+        some = torch.linspace(0, len(Y) - 1, min(len(Y), JUDGED)).round().long()
+        parts = K[some][:, some], [rows[some] for rows in self._points]
+        self.hyper = [_likeliest(*parts, y[some], noise, iterations) for y in outcomes]
         kernels = [_kernel(one, K, self._points, self._points) for one in self.hyper]
         self._roots = [torch.linalg.cholesky(_noisy(k, one)) for k, one in zip(kernels, self.hyper, strict=True)]
         self._weights = [torch.cholesky_solve(y[:, None], L) for y, L in zip(outcomes, self._roots, strict=True)]
@@ -113,7 +113,8 @@ def _noisy(K: Tensor, hyper: Hyper) -> Tensor:
 def _likeliest(K: Tensor, points: Sequence[Tensor], y: Tensor, noise: float, iterations: int) -> Hyper:
     """Of the highest posterior density for one standardised outcome ``(n,)``."""
     widths = [len(points) + 1, *(rows.shape[-1] for rows in points), 1]
-    leeway = torch.cat([torch.full((width,), LEEWAY[min(k, 1)]) for k, width in enumerate(widths)])
+    leeways = LEEWAY[0], *[LEEWAY[1]] * len(points), LEEWAY[2]
+    leeway = torch.cat([torch.full((width,), each) for width, each in zip(widths, leeways, strict=True)])
 
     def hyper(deviations: Tensor) -> Hyper:
         logits, *lengths, last = torch.split(leeway * deviations, widths)

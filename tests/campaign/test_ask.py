@@ -11,6 +11,7 @@ from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.campaign import ask
 from molvae.campaign.ask import next_round, start_set
 from molvae.campaign.progress import merits, utilities
+from molvae.campaign.search import MOVES
 from molvae.campaign.state import Failed, Observed, fold
 from molvae.chem import features as described
 from molvae.chem.molecule import Molecule
@@ -91,7 +92,7 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
     assert made.decoded >= made.valid >= made.new >= 4
     for p in proposals:
         assert p.z.tolist() == open_space.encode([p.smiles])[0].tolist()
-        assert p.move in ("noise", "interpolation", "crossing", "mutation")
+        assert p.move in MOVES
         with torch.no_grad():
             posterior = model.posterior(torch.from_numpy(features([p.smiles]).astype(float)))
         assert p.mean == pytest.approx(posterior.mean[0].tolist(), rel=1e-6)

@@ -6,6 +6,7 @@ from molvae.bo.acquisitions import UCB
 from molvae.bo.surrogates import AdditiveGP
 from molvae.campaign.executors import Processes
 from molvae.campaign.recipe import CampaignRecipe
+from molvae.campaign.search import MOVES
 from molvae.campaign.start import FromPrior
 from molvae.config import as_table, parse_recipe, read_recipe
 from molvae.errors import RecipeError
@@ -80,8 +81,8 @@ def test_constraints_do_not_count_as_objectives_to_improve():
         ({"acquisition": {"samples": 16}}, "acquisition.ucb.samples: unknown key"),
         ({"acquisition": {"weights": [2.0, 1.0]}}, "acquisition.ucb: weights .* 0 < least ≤ largest"),
         (
-            {"search": dict.fromkeys(("noise", "interpolation", "crossing", "mutation"), 0)},
-            "search: one of noise, interpolation, crossing and mutation has to be above 0",
+            {"search": dict.fromkeys(MOVES, 0)},
+            "search: one of noise, interpolation, prior, crossing and mutation has to be above 0",
         ),
         ({"executor": {"kind": "processes", "timeout": 0}}, "executor.processes.timeout: .*greater than 0"),
     ],
