@@ -61,7 +61,7 @@ class AdditiveModel(Independent):
         super().__init__()
         self.shift, self.spread = Y.mean(0), spread(Y)
         described = X[:, COUNTS : COUNTS + DESCRIPTORS].double()
-        self._units = described.std(0, correction=0).clamp_min(SMALLEST_UNIT)
+        self._units = (described - described.mean(0)).square().mean(0).sqrt().clamp_min(SMALLEST_UNIT)
         counts, self._points = self._parts(X)
         self._levels, self._sums = Levels(counts), counts.sum(-1)
         self._features = self._levels(counts)
@@ -70,8 +70,11 @@ class AdditiveModel(Independent):
         some = torch.linspace(0, len(Y) - 1, min(len(Y), JUDGED)).round().long()
         parts = K[some][:, some], [rows[some] for rows in self._points]
         self.hyper = [_likeliest(*parts, y[some], noise, iterations) for y in outcomes]
-        kernels = [_kernel(one, K, self._points, self._points) for one in self.hyper]
-        self._roots = [torch.linalg.cholesky(_noisy(k, one)) for k, one in zip(kernels, self.hyper, strict=True)]
+        self._roots = []
+        for one in self.hyper:
+            C = _kernel(one, K, self._points, self._points)
+            C.diagonal().add_(one.noise)
+            self._roots.append(torch.linalg.cholesky(C))
         self._weights = [torch.cholesky_solve(y[:, None], L) for y, L in zip(outcomes, self._roots, strict=True)]
 
     @property
@@ -102,12 +105,8 @@ class AdditiveModel(Independent):
 def _kernel(hyper: Hyper, K: Tensor, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     found = hyper.shares[0] * K
     for share, length, one, other in zip(hyper.shares[1:], hyper.lengths, first, second, strict=True):
-        found = found + share * nearness(one / length, other / length)
+        found += share * nearness(one / length, other / length)
     return found
-
-
-def _noisy(K: Tensor, hyper: Hyper) -> Tensor:
-    return K + hyper.noise * torch.eye(len(K), dtype=K.dtype)
 
 
 def _likeliest(K: Tensor, points: Sequence[Tensor], y: Tensor, noise: float, iterations: int) -> Hyper:
@@ -116,28 +115,35 @@ def _likeliest(K: Tensor, points: Sequence[Tensor], y: Tensor, noise: float, ite
     leeways = LEEWAY[0], *[LEEWAY[1]] * len(points), LEEWAY[2]
     leeway = torch.cat([torch.full((width,), each) for width, each in zip(widths, leeways, strict=True)])
 
-    def hyper(deviations: Tensor) -> Hyper:
-        logits, *lengths, last = torch.split(leeway * deviations, widths)
+    def hyper(deviations: Vector) -> Hyper:
+        logits, *lengths, last = torch.split(leeway * torch.from_numpy(deviations), widths)
         return Hyper(logits.softmax(0), [length.exp() for length in lengths], noise * last.exp())
 
     def loss(deviations: Vector) -> tuple[float, Vector]:
-        where = torch.tensor(deviations, requires_grad=True)
-        one = hyper(where)
-        covariance = _noisy(_kernel(one, K, points, points), one)
-        with torch.no_grad():
-            root = torch.linalg.cholesky(covariance)
-            inverse = torch.cholesky_inverse(root)
-            weights = inverse @ y
-            fit = (y @ weights + where.square().sum()) / 2 + root.diagonal().log().sum()
-        [slope] = torch.autograd.grad(covariance, where, (inverse - weights[:, None] * weights) / 2)
-        return fit.item(), slope.numpy() + deviations
+        """− log density, but for a constant, and its gradient: with C the covariance, ½ tr (C⁻¹ − C⁻¹yyᵀC⁻¹) dC."""
+        shares, lengths, r = hyper(deviations)
+        scaled = [rows / length for rows, length in zip(points, lengths, strict=True)]
+        kernels = [K, *(nearness(rows, rows) for rows in scaled)]
+        C = sum(share * kernel for share, kernel in zip(shares, kernels, strict=True))
+        C.diagonal().add_(r)
+        root = torch.linalg.cholesky(C)
+        inverse = torch.cholesky_inverse(root)
+        weights = inverse @ y
+        G = (inverse - weights[:, None] * weights) / 2
+        slopes = torch.stack([(G * kernel).sum() for kernel in kernels])
+        found = [shares * (slopes - shares @ slopes)]
+        for share, kernel, rows in zip(shares[1:], kernels[1:], scaled, strict=True):
+            W = share * G * kernel  # Σ W (xᵢ − xⱼ)² = 2 Σ W xᵢ² − 2 Σ W xᵢ xⱼ
+            found.append((W.sum(0) @ rows.square() - (rows * (W @ rows)).sum(0)) * (2 / rows.shape[-1]))
+        gradient = leeway * torch.cat([*found, r * G.trace()])
+        value = (y @ weights) / 2 + root.diagonal().log().sum()
+        return float(value + (deviations @ deviations) / 2), gradient.numpy() + deviations
 
     best = np.zeros(sum(widths))
     if iterations:
         bounds = [(-FARTHEST, FARTHEST)] * len(best)
         best = minimize(loss, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations}).x
-    with torch.no_grad():
-        return hyper(torch.from_numpy(best))
+    return hyper(best)
 
 
 def spread(Y: Tensor) -> Tensor:
