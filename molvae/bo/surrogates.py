@@ -47,7 +47,7 @@ class AdditiveGP(_Surrogate):
     """
 
     kind: Literal["additive"] = "additive"
-    noise: float = Field(default=0.01, gt=0)
+    noise: float = Field(default=0.01, ge=1e-6)
     iterations: int = Field(default=15, ge=0)
 
     features: ClassVar[Features] = "all"

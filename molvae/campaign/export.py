@@ -177,11 +177,11 @@ _ORIGINS: Final = {
     "call": Column("place in the campaign's order of evaluations, from 1"),
     "parent": Column(
         "SMILES of the molecule that the move began at, observed or of the same round's search; empty for start "
-        "molecules"
+        "molecules and for points of the prior"
     ),
     "move": Column(
-        "where the molecule came from: the kind of start set, the move that made it, or restart: a start molecule with "
-        "which the search began again"
+        "where the molecule came from: the kind of start set, the move that made it (prior: a point of N(0, I)), or "
+        "restart: a start molecule with which the search began again"
     ),
 }
 _LAST: Final = {

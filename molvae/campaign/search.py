@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ from molvae.chem.edits import cross, mutate
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.config import Component
 
-MOVES = ("noise", "interpolation", "prior", "crossing", "mutation")
-LATENT = MOVES[:3]
-SMALLEST_NOISE = 0.2
+MOVES: Final = ("noise", "interpolation", "prior", "crossing", "mutation")
+LATENT: Final = MOVES[:3]
+"""Those that decode a point."""
+SMALLEST_NOISE: Final = 0.2
 """The noise of a child has between this share of ``length`` and the whole as its standard deviation, log-uniformly."""
 
 

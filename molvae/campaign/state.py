@@ -23,7 +23,7 @@ class Proposal:
         round: 0 for the start set, then 1, 2, ...
         smiles: canonical.
         z: (latent,) float32, the posterior mean of ``smiles`` (not the point that it was decoded from).
-        parent: the molecule that the move began at; None for start molecules.
+        parent: the molecule that the move began at; None for start molecules and points of the prior.
         move: where it came from: "given", "file", "training", "prior", "restart", "noise", "interpolation", ...
         mean, sd: the surrogate's prediction of each objective's *utility* (bigger is better); None for start
             molecules.
