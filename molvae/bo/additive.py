@@ -1,6 +1,7 @@
 """A Gaussian process on fragments, descriptors and latent points together, as a BoTorch model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -69,7 +70,8 @@ class AdditiveModel(Independent):
         outcomes = ((Y - self.shift) / self.spread).T
         some = torch.linspace(0, len(Y) - 1, min(len(Y), JUDGED)).round().long()
         parts = K[some][:, some], [rows[some] for rows in self._points]
-        self.hyper = [_likeliest(*parts, y[some], noise, iterations) for y in outcomes]
+        with _one_thread():
+            self.hyper = [_likeliest(*parts, y[some], noise, iterations) for y in outcomes]
         self._roots = []
         for one in self.hyper:
             C = _kernel(one, K, self._points, self._points)
@@ -144,6 +146,17 @@ def _likeliest(K: Tensor, points: Sequence[Tensor], y: Tensor, noise: float, ite
         bounds = [(-FARTHEST, FARTHEST)] * len(best)
         best = minimize(loss, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations}).x
     return hyper(best)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For many small steps, where a second thread costs more than it brings, all the more on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def spread(Y: Tensor) -> Tensor:

@@ -144,6 +144,18 @@ def test_several_outcomes_are_modelled_each_on_its_own_in_any_batch(together):
         torch.testing.assert_close(both.posterior(Z).variance[..., k], alone.variance[..., 0])
 
 
+def test_hyper_parameters_are_fitted_by_one_thread_and_the_others_given_back(together, monkeypatch):
+    before, threads = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    monkeypatch.setattr(additive, "minimize", lambda *_, **__: threads.append(torch.get_num_threads()) or 1 / 0)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            AdditiveModel(together, together[:, :1].double(), NOISE, 1)
+        assert (threads, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_hyper_parameters_are_fitted_to_some_of_many_observations(together, monkeypatch):
     fitted, fit = [], additive._likeliest
     monkeypatch.setattr(additive, "_likeliest", lambda *given: fitted.append(given[2].tolist()) or fit(*given))
