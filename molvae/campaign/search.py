@@ -138,7 +138,8 @@ class Search(Component):
         first, second = rng.choice(len(parents), size=(2, self.children), p=weights / weights.sum())
         shares = np.array(self.moves)
         move = rng.choice(MOVES, size=self.children, p=shares / shares.sum())
-        latent = np.flatnonzero(np.isin(move, LATENT))
+        decoded = np.isin(move, LATENT)
+        latent = np.flatnonzero(decoded)
         z = space.encode([parent.smiles for parent in parents])
         start, toward = z[first[latent]], z[second[latent]]
         step = rng.random((len(latent), 1)) * (move[latent] == "interpolation")[:, None]
@@ -150,7 +151,7 @@ class Search(Component):
         made = []
         for k, text in zip(latent, texts, strict=True):
             made.append(Tried(text, None if move[k] == "prior" else parents[first[k]].smiles, str(move[k])))
-        for k in np.flatnonzero(~np.isin(move, LATENT)):
+        for k in np.flatnonzero(~decoded):
             one, other = parents[first[k]], parents[second[k]]
             edited = cross(one.mol, other.mol, rng) if move[k] == "crossing" else mutate(one.mol, rng)
             if edited is not None:
