@@ -13,8 +13,8 @@ from molvae.chem.edits import cross, mutate
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.config import Component
 
-MOVES: Final = ("noise", "interpolation", "prior", "crossing", "mutation")
-LATENT: Final = MOVES[:3]
+MOVES: Final = ("noise", "interpolation", "crossing", "mutation")
+LATENT: Final = MOVES[:2]
 """Those that decode a point."""
 SMALLEST_NOISE: Final = 0.2
 """The noise of a child has between this share of ``length`` and the whole as its standard deviation, log-uniformly."""
@@ -77,39 +77,37 @@ class Judge(Protocol):
 class Search(Component):
     """Generations of children, each bred from the best by the judge's word.
 
-    A child is a parent's latent point with noise, a point between two parents, a point of N(0, I) that has no parent, a
-    crossing of two molecular graphs, or a mutation of one. Parents are drawn with weight 1 / rank. Texts that are
-    invalid are dropped, never relabelled; so are known molecules, and those whose canonical SMILES the model cannot
-    encode.
+    A child is a parent's latent point with noise, a point between two parents, a crossing of two molecular graphs, or
+    a mutation of one. Parents are drawn with weight 1 / rank. Texts that are invalid are dropped, never relabelled; so
+    are known molecules, and those whose canonical SMILES the model cannot encode.
 
     Attributes:
         generations: how often children become parents.
         children: tried in each generation.
         parents: molecules that children may come from: the best observed to begin with.
         length: largest standard deviation of latent noise, in those of the prior.
-        noise, interpolation, prior, crossing, mutation: how often each move is made, as parts of their sum.
+        noise, interpolation, crossing, mutation: how often each move is made, as parts of their sum.
     """
 
     generations: int = Field(default=4, ge=1)
     children: int = Field(default=300, ge=1)
     parents: int = Field(default=100, ge=1)
     length: float = Field(default=1.5, gt=0)
-    noise: float = Field(default=0.2, ge=0)
-    interpolation: float = Field(default=0.15, ge=0)
-    prior: float = Field(default=0.15, ge=0)
+    noise: float = Field(default=0.3, ge=0)
+    interpolation: float = Field(default=0.2, ge=0)
     crossing: float = Field(default=0.25, ge=0)
     mutation: float = Field(default=0.25, ge=0)
 
     @model_validator(mode="after")
     def _moving(self) -> "Search":
         if not sum(self.moves) > 0:
-            raise ValueError("one of noise, interpolation, prior, crossing and mutation has to be above 0")
+            raise ValueError("one of noise, interpolation, crossing and mutation has to be above 0")
         return self
 
     @property
     def moves(self) -> tuple[float, ...]:
         """How often each of `MOVES` is made."""
-        return self.noise, self.interpolation, self.prior, self.crossing, self.mutation
+        return self.noise, self.interpolation, self.crossing, self.mutation
 
     def __call__(self, space: Space, parents: Sequence[str], known: Set[str], judge: Judge, seed: int) -> Found:
         """All new molecules of all generations, perhaps none.
@@ -144,13 +142,9 @@ class Search(Component):
         start, toward = z[first[latent]], z[second[latent]]
         step = rng.random((len(latent), 1)) * (move[latent] == "interpolation")[:, None]
         scale = self.length * SMALLEST_NOISE ** rng.random((len(latent), 1))
-        orphan = (move[latent] == "prior")[:, None]
-        noise = rng.standard_normal(start.shape)
-        points = np.where(orphan, noise, start + step * (toward - start) + scale * noise)
+        points = start + step * (toward - start) + scale * rng.standard_normal(start.shape)
         texts = space.decode(points.astype(np.float32)) if len(latent) else []
-        made = []
-        for k, text in zip(latent, texts, strict=True):
-            made.append(Tried(text, None if move[k] == "prior" else parents[first[k]].smiles, str(move[k])))
+        made = [Tried(text, parents[first[k]].smiles, str(move[k])) for k, text in zip(latent, texts, strict=True)]
         for k in np.flatnonzero(~decoded):
             one, other = parents[first[k]], parents[second[k]]
             edited = cross(one.mol, other.mol, rng) if move[k] == "crossing" else mutate(one.mol, rng)

@@ -82,7 +82,7 @@ def test_constraints_do_not_count_as_objectives_to_improve():
         ({"acquisition": {"weights": [2.0, 1.0]}}, "acquisition.ucb: weights .* 0 < least ≤ largest"),
         (
             {"search": dict.fromkeys(MOVES, 0)},
-            "search: one of noise, interpolation, prior, crossing and mutation has to be above 0",
+            "search: one of noise, interpolation, crossing and mutation has to be above 0",
         ),
         ({"executor": {"kind": "processes", "timeout": 0}}, "executor.processes.timeout: .*greater than 0"),
     ],

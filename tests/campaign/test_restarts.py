@@ -202,7 +202,7 @@ class TestRound:
         assert (made.round, [p.call for p in proposals]) == (3, [17, 18, 19, 20])
         assert not {p.smiles for p in proposals} & state.known
         life = {record.proposal.smiles for record in state.records[-6:]}
-        assert {p.parent for p in proposals} - {None} <= life
+        assert {p.parent for p in proposals} <= life
 
 
 OFTEN = {

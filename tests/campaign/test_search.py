@@ -2,7 +2,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
 
 from molvae.campaign.search import MOVES, Found, Search
 from molvae.campaign.space import Remembering
@@ -11,7 +10,7 @@ from molvae.config import parse_recipe
 from molvae.errors import RecipeError
 
 LATENT = {"crossing": 0.0, "mutation": 0.0}
-EDITS = {"noise": 0.0, "interpolation": 0.0, "prior": 0.0}
+EDITS = {"noise": 0.0, "interpolation": 0.0}
 
 
 def long(molecule):
@@ -91,14 +90,14 @@ def test_each_candidate_tells_its_parent_and_move(open_space, parents):
     assert {candidate.move for candidate in found.candidates} == set(MOVES)
     earlier = set(parents)
     for candidate in found.candidates:
-        assert candidate.parent in (earlier if candidate.move != "prior" else {None})
+        assert candidate.parent in earlier
         assert candidate.parent != candidate.molecule.smiles
         earlier.add(candidate.molecule.smiles)
 
 
 def test_each_generation_is_bred_from_the_best_before_it(open_space, parents):
     judge = Judge(long)
-    found = find(open_space, parents, known=set(parents), judge=judge, generations=4, children=60, parents=7, prior=0.0)
+    found = find(open_space, parents, known=set(parents), judge=judge, generations=4, children=60, parents=7)
     candidates = {candidate.molecule.smiles: candidate for candidate in found.candidates}
     observed = parents[:7]
     assert judge.asked[0][:7] == observed
@@ -147,7 +146,7 @@ def test_only_what_is_bred_from_is_encoded(open_space, parents):
 
 def test_invalid_texts_are_dropped_and_counted(space, parents):
     far = Remembering(space, dict(zip(parents, space.encode(parents) + 50, strict=True)))
-    assert find(far, parents, prior=0.0, **LATENT) == Found((), 200, 0)
+    assert find(far, parents, **LATENT) == Found((), 200, 0)
 
 
 def test_where_nothing_is_new_nothing_is_found(space, parents):
@@ -184,27 +183,25 @@ def test_a_move_alone(open_space, parents, only):
     shares = dict.fromkeys(MOVES, 0.0) | {only: 2.0}
     found = find(spy, parents, **shares)
     assert {candidate.move for candidate in found.candidates} == {only}
-    assert bool(spy.decoded) == (only in ("noise", "interpolation", "prior"))
+    assert bool(spy.decoded) == (only in ("noise", "interpolation"))
 
 
 def test_moves_are_shared_as_asked(space, parents):
     spy = Spy(space)
-    find(
-        spy, parents, generations=1, children=4000, noise=1.0, interpolation=1.0, prior=1.0, crossing=0.0, mutation=1.0
-    )
+    find(spy, parents, generations=1, children=4000, noise=1.0, interpolation=2.0, crossing=0.0, mutation=1.0)
     assert len(spy.points) / 4000 == pytest.approx(0.75, abs=0.03)
     assert spy.points.dtype == np.float32
 
 
 def test_a_search_without_moves_is_refused():
-    with pytest.raises(RecipeError, match="one of noise, interpolation, prior, crossing and mutation"):
+    with pytest.raises(RecipeError, match="one of noise, interpolation, crossing and mutation"):
         parse_recipe(LATENT | EDITS, Search)
 
 
 def test_noise_is_between_a_fifth_of_the_length_and_the_whole(space, parents):
     """Of scale s = 0.2ᵘ · length, u uniform: E s² = length² (1 − 0.2²) / (2 ln 5)."""
     spy, z = Spy(space), space.encode(parents[:1])
-    find(spy, parents[:1], 0.5, generations=1, children=4000, interpolation=0.0, prior=0.0, **LATENT)
+    find(spy, parents[:1], 0.5, generations=1, children=4000, interpolation=0.0, **LATENT)
     steps = spy.points - z
     assert (steps**2).mean() == pytest.approx(0.25 * 0.96 / (2 * np.log(5)), rel=0.05)
     lengths = np.linalg.norm(steps, axis=1) / np.sqrt(space.latent)
@@ -214,7 +211,7 @@ def test_noise_is_between_a_fifth_of_the_length_and_the_whole(space, parents):
 
 def test_interpolation_goes_from_one_parent_to_another(space, parents):
     spy, (start, end) = Spy(space), space.encode(parents[:2])
-    find(spy, parents[:2], 1e-6, generations=1, children=500, noise=0.0, prior=0.0, **LATENT)
+    find(spy, parents[:2], 1e-6, generations=1, children=500, noise=0.0, **LATENT)
     along = (spy.points - start) @ (end - start) / ((end - start) ** 2).sum()
     np.testing.assert_allclose(spy.points, start + along[:, None] * (end - start), atol=1e-4)
     between = along[(along > 1e-3) & (along < 1 - 1e-3)]
@@ -222,16 +219,9 @@ def test_interpolation_goes_from_one_parent_to_another(space, parents):
     assert np.histogram(between, 4, (0, 1))[0].min() > len(between) / 6
 
 
-def test_points_of_the_prior_have_no_parent(space, parents):
-    spy = Spy(space)
-    found = find(spy, parents, generations=1, children=4000, noise=0.0, interpolation=0.0, **LATENT)
-    assert kstest(spy.points.ravel(), "norm").pvalue > 0.001
-    assert {(candidate.parent, candidate.move) for candidate in found.candidates} == {(None, "prior")}
-
-
 def test_parents_are_the_best_and_drawn_by_rank(space, parents):
     spy = Spy(space)
-    find(spy, parents, 1e-6, generations=1, children=4000, parents=3, interpolation=0.0, prior=0.0, **LATENT)
+    find(spy, parents, 1e-6, generations=1, children=4000, parents=3, interpolation=0.0, **LATENT)
     starts = space.encode(parents)
     nearest = ((spy.points[:, None] - starts[None]) ** 2).sum(-1).argmin(1)
     shares = np.bincount(nearest, minlength=len(starts)) / 4000
