@@ -57,6 +57,7 @@ def kernel() -> ctypes.CDLL | None:
         "gru_next": [pointer, size, *[pointer] * 4],
         "gru_forward": [pointer, *[size] * 4, *[pointer] * 4],
         "gru_backward": [pointer, pointer, *[size] * 4, *[pointer] * 9],
+        "gru_across": [*[size] * 5, *[pointer] * 3],
     }
     for name, kinds in arguments.items():
         function = getattr(loaded, name)

@@ -63,15 +63,19 @@ __attribute__((constructor)) static void ask(void) {
 #endif
 }
 
-/* y (BLOCK, BLOCK) = a Wᵀ for the first n rows: a lies in blocks of BLOCK numbers of each row, W in blocks of so many
+/* y (BLOCK, BLOCK) = a Wᵀ, or with `more` + a Wᵀ, for the first n rows: a lies in blocks of BLOCK numbers of each row, W in blocks of so many
    numbers of BLOCK columns, in pairs. What a row becomes does not depend on the others. */
 #ifdef __AMX_BF16__
 static const struct { uint8_t palette, start, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } tiles = {
     .palette = 1, .bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
-static void product_amx(long n, long width, const bf16 *a, const bf16 *w, float *y) {
+static inline void product_amx(int more, long n, long width, const bf16 *a, const bf16 *w, float *y) {
     __asm__ volatile("" ::: "memory"); /* a tile is loaded without the compiler knowing what is read */
-    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    if (more) {
+        _tile_loadd(0, y, 128); _tile_loadd(1, y + 16, 128); _tile_loadd(2, y + 512, 128); _tile_loadd(3, y + 528, 128);
+    } else {
+        _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    }
     for (long k = 0; k < width; k += BLOCK, a += BLOCK * BLOCK, w += BLOCK * BLOCK) {
         _tile_loadd(4, a, 64);
         _tile_stream_loadd(6, w, 64); /* so that the weights do not drive the rows out of the nearest cache */
@@ -87,9 +91,10 @@ static void product_amx(long n, long width, const bf16 *a, const bf16 *w, float 
 }
 #endif
 
-static void product_avx(long n, long width, const bf16 *a, const bf16 *w, float *y) {
+static inline void product_avx(int more, long n, long width, const bf16 *a, const bf16 *w, float *y) {
     for (long first = 0; first < n; first += 8) {
         __m512 sums[8][2] = {0};
+        if (more) memcpy(sums, y + first * BLOCK, sizeof sums);
         for (long k = 0; k < width; k += 2) {
             const bf16 *pairs = a + k / BLOCK * BLOCK * BLOCK + first * BLOCK + k % BLOCK;
             const bf16 *block = w + k / BLOCK * BLOCK * BLOCK + k % BLOCK * 16;
@@ -105,14 +110,14 @@ static void product_avx(long n, long width, const bf16 *a, const bf16 *w, float 
     }
 }
 
-static inline void product(long n, long width, const bf16 *a, const bf16 *w, float *y) {
+static inline void product(int more, long n, long width, const bf16 *a, const bf16 *w, float *y) {
 #ifdef __AMX_BF16__
     if (gru_amx) {
-        product_amx(n, width, a, w, y);
+        product_amx(more, n, width, a, w, y);
         return;
     }
 #endif
-    product_avx(n, width, a, w, y);
+    product_avx(more, n, width, a, w, y);
 }
 
 static inline __attribute__((always_inline)) void next_block(long width, int has_fixed, int keep, const bf16 *restrict x,
@@ -138,7 +143,7 @@ static void step(const layer *l, long n, const int64_t *token, const bf16 *fixed
     float y[3 * BLOCK * BLOCK] __attribute__((aligned(64)));
     long width = l->width;
     for (long j = 0; j < width; j += BLOCK) {
-        for (int g = 0; g < 3; g++) product(n, width, h, l->weight + (3 * j + g * BLOCK) * width, y + g * BLOCK * BLOCK);
+        for (int g = 0; g < 3; g++) product(0, n, width, h, l->weight + (3 * j + g * BLOCK) * width, y + g * BLOCK * BLOCK);
         for (long i = 0; i < n; i++) {
             const bf16 *x = l->table + token[i] * 3 * width + j, *f = fixed + (fixed ? row[i] * 3 * width + j : 0);
             const float *rest = y + i * BLOCK, *bias = l->bias + j;
@@ -160,7 +165,7 @@ static void step(const layer *l, long n, const int64_t *token, const bf16 *fixed
 static void read_out(const layer *l, long n, const bf16 *h, float *scores) {
     float y[BLOCK * BLOCK] __attribute__((aligned(64)));
     for (long c = 0; c < l->characters; c += BLOCK) {
-        product(n, l->width, h, l->readout + c * l->width, y);
+        product(0, n, l->width, h, l->readout + c * l->width, y);
         for (long i = 0; i < n; i++)
             for (long k = 0; k < BLOCK; k++) scores[i * l->characters + c + k] = y[i * BLOCK + k] + l->offset[c + k];
     }
@@ -181,21 +186,29 @@ typedef struct {
     bf16 *h, *next;
 } block;
 
+static void lay_tiles(void) {
+#ifdef __AMX_BF16__
+    if (gru_amx) _tile_loadconfig(&tiles);
+#endif
+}
+
+static void clear_tiles(void) {
+#ifdef __AMX_BF16__
+    if (gru_amx) _tile_release();
+#endif
+}
+
 static block begin(long width) {
     block b = {0};
     b.h = aligned_alloc(64, 4 * BLOCK * width);
     b.next = b.h + BLOCK * width;
     memset(b.h, 0, 4 * BLOCK * width);
-#ifdef __AMX_BF16__
-    if (gru_amx) _tile_loadconfig(&tiles);
-#endif
+    lay_tiles();
     return b;
 }
 
 static void end(block *b) {
-#ifdef __AMX_BF16__
-    if (gru_amx) _tile_release();
-#endif
+    clear_tiles();
     _mm_sfence();
     free(b->h < b->next ? b->h : b->next);
 }
@@ -320,10 +333,10 @@ static inline __attribute__((always_inline)) void back_block(long width, int eve
     }
 }
 
-/* Columns of n rows become lines, `far` numbers from each other: 32 by 32 at a time, halves of which change places, then
+/* Columns of 32 rows become lines, 32 by 32 at a time, `far` numbers from each other: halves of them change places, then
    quarters of these, and so on; past the caches, for nothing reads them soon. */
-static void turn(long n, long width, const bf16 *h, long far, bf16 *lines) {
-    for (long j = 0; j < width; j += BLOCK, h += BLOCK * BLOCK, lines += BLOCK * far) {
+static void turn(long width, const bf16 *h, long far, bf16 *lines) {
+    for (long j = 0; j < width; j += BLOCK, h += BLOCK * BLOCK, lines += far) {
         __m512i r[BLOCK];
         for (int i = 0; i < BLOCK; i++) r[i] = _mm512_loadu_si512(h + i * BLOCK);
 #pragma GCC unroll 5
@@ -342,27 +355,23 @@ static void turn(long n, long width, const bf16 *h, long far, bf16 *lines) {
                 r[i + half] = _mm512_permutex2var_epi16(a, second, b);
             }
         }
-        for (int i = 0; i < BLOCK; i++) {
-            if (n == BLOCK && (uintptr_t)(lines + i * far) % 64 == 0)
-                _mm512_stream_si512((__m512i *)(lines + i * far), r[i]);
-            else
-                memcpy(lines + i * far, r + i, 2 * n);
-        }
+        for (int i = 0; i < BLOCK; i++) _mm512_stream_si512((__m512i *)(lines + i * BLOCK), r[i]);
     }
 }
 
 /* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each
    output, or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the
-   first; writes flow (3 width, time, batch), the gradient of W h, and adds to those of table, fixed and bias. */
+   first; writes flow (3 width / 32, time, batch / 32, 32, 32), the gradient of W h by columns and rows, and adds to those of table, fixed and bias. */
 void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t first, int64_t last,
                   const int64_t *tokens, const bf16 *outer, const bf16 *states, const bf16 *gates, float *carried,
                   bf16 *flow, float *table, float *fixed, float *bias) {
-    long width = l->width;
+    long width = l->width, blocks = (batch + BLOCK - 1) / BLOCK;
     block b = begin(3 * width);
     bf16 *line = aligned_alloc(64, 8 * width);
     float *inner = aligned_alloc(64, 4 * BLOCK * width);
     for (; first < last; first += BLOCK) {
         b.n = last - first < BLOCK ? last - first : BLOCK;
+        if (b.n < BLOCK) memset(b.h, 0, 6 * BLOCK * width);
         memset(inner, 0, 4 * BLOCK * width);
         for (long t = time - 1; t >= 0; t--) {
             for (long i = 0; i < b.n; i++) {
@@ -379,9 +388,9 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
                 }
                 put(3 * width, b.h, i, line);
             }
-            turn(b.n, 3 * width, b.h, time * batch, flow + t * batch + first);
+            turn(3 * width, b.h, time * blocks * BLOCK * BLOCK, flow + (t * blocks + first / BLOCK) * BLOCK * BLOCK);
             for (long j = 0; j < width; j += BLOCK)
-                product(b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
+                product(0, b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
         }
         for (long i = 0; i < b.n; i++)
             for (long j = 0; j < width; j++)
@@ -389,4 +398,39 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
     }
     free(line), free(inner);
     end(&b);
+}
+
+/* The gradient of W: rows 32 first to 32 last of out (3 width / 32, width / 32, 32, 32), which is 0, become those of
+   flow' h, with h the states (time, batch, width) before each step. As many rows of flow and h at a time as the nearest
+   caches hold. */
+void gru_across(int64_t width, int64_t time, int64_t batch, int64_t first, int64_t last, const bf16 *flow,
+                const bf16 *states, float *out) {
+    enum { MOST = 16, SQUARE = BLOCK * BLOCK };
+    long blocks = (batch + BLOCK - 1) / BLOCK, all = time * blocks, wide = width / BLOCK;
+    bf16 *pairs = aligned_alloc(64, 2 * MOST * BLOCK * width), mixed[2][BLOCK];
+    for (int k = 0; k < BLOCK; k++)
+        for (int half = 0; half < 2; half++) mixed[half][k] = k / 2 + 16 * half + k % 2 * BLOCK;
+    __m512i left = _mm512_loadu_si512(mixed[0]), right = _mm512_loadu_si512(mixed[1]), none = _mm512_setzero_si512();
+    lay_tiles();
+    for (long start = 0; start < all; start += MOST) {
+        long n = all - start < MOST ? all - start : MOST;
+        for (long k = 0; k < n; k++) {
+            long at = (start + k) % blocks * BLOCK;
+            const bf16 *h = states + ((start + k) / blocks * batch + at) * width;
+            for (long i = 0; i < BLOCK; i += 2, h += 2 * width)
+                for (long j = 0; j < wide; j++) {
+                    __m512i a = at + i < batch ? _mm512_loadu_si512(h + j * BLOCK) : none;
+                    __m512i b = at + i + 1 < batch ? _mm512_loadu_si512(h + width + j * BLOCK) : none;
+                    bf16 *to = pairs + (j * MOST + k) * SQUARE + i * BLOCK / 2;
+                    _mm512_store_si512(to, _mm512_permutex2var_epi16(a, left, b));
+                    _mm512_store_si512(to + SQUARE / 2, _mm512_permutex2var_epi16(a, right, b));
+                }
+        }
+        for (long g = first; g < last; g++)
+            for (long j = 0; j < wide; j++)
+                product(1, BLOCK, n * BLOCK, flow + (g * all + start) * SQUARE, pairs + j * MOST * SQUARE,
+                        out + (g * wide + j) * SQUARE);
+    }
+    clear_tiles();
+    free(pairs);
 }

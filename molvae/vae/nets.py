@@ -187,8 +187,9 @@ class Net(nn.Module):
         """``−log p(x | z)`` in nats per molecule, the end included, ``(batch,)``."""
         edge = tokens.new_zeros(len(tokens), 1)
         logits, _ = self.decoder(torch.cat([edge + START, tokens], 1), z, self.decoder.initial(z))
-        truth = torch.cat([tokens, edge + END], 1)
-        return cross_entropy(logits.float().transpose(1, 2), truth, reduction="none").sum(1)
+        truth = torch.cat([tokens, edge + END], 1).t()
+        losses = cross_entropy(logits.transpose(0, 1).flatten(0, 1).float(), truth.flatten(), reduction="none")
+        return losses.view(truth.shape).sum(0)
 
 
 def gaussian_kl(mean: Tensor, logvar: Tensor) -> Tensor:

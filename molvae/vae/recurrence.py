@@ -95,7 +95,8 @@ class _Sweep(torch.autograd.Function):
         tokens, weight = ctx.saved_tensors
         states, gates, layer, characters, every = ctx.kept
         (time, batch), width, library = tokens.shape, weight.shape[1], _library()
-        back, flow = packed(weight.t()), _take(3 * width, time, batch)
+        across = torch.zeros(3 * width // BLOCK, width // BLOCK, BLOCK, BLOCK)
+        back, flow = packed(weight.t()), _take(len(across), time, -(-batch // BLOCK), BLOCK, BLOCK)
         outer = grad.to(BF16).contiguous() if every else None
         carried = torch.zeros(batch, width) if every else grad.float().clone()
         fixed = torch.zeros(batch, 3 * width) if every else None
@@ -107,10 +108,14 @@ class _Sweep(torch.autograd.Function):
             return table, bias
 
         tables, biases = zip(*_in_threads(run, batch, width), strict=True)
-        across = flow.flatten(1) @ states[:-1].flatten(0, 1)
+
+        def multiply(first: int, last: int) -> None:
+            library.gru_across(width, time, batch, first, last, *map(_at, (flow, states, across)))
+
+        _in_threads(multiply, len(across), BLOCK * width, 1)
         _spare.extend((states, gates, flow))
         ctx.kept = None
-        return sum(tables), None, fixed, across.float(), sum(biases), carried
+        return sum(tables), None, fixed, across.transpose(1, 2).reshape(3 * width, width), sum(biases), carried
 
 
 def _library() -> ctypes.CDLL:
@@ -139,9 +144,9 @@ def _take(*shape: int) -> Tensor:
     return torch.empty(0, dtype=BF16).set_(_spare.pop(smallest).untyped_storage()).resize_(shape)
 
 
-def _in_threads(run: Callable[[int, int], R], batch: int, width: int) -> list[R]:
+def _in_threads(run: Callable[[int, int], R], batch: int, width: int, block: int = BLOCK) -> list[R]:
     """``run(first, last)`` on shares of the rows, one a thread of PyTorch's, where there is work for several."""
-    blocks = -(-batch // BLOCK)
+    blocks = -(-batch // block)
     shares = max(1, min(torch.get_num_threads(), blocks, batch * width // SHARE))
-    edges = [*(blocks * k // shares * BLOCK for k in range(shares)), batch]
+    edges = [*(blocks * k // shares * block for k in range(shares)), batch]
     return in_threads(lambda share: run(edges[share], edges[share + 1]), shares)
