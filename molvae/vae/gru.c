@@ -22,10 +22,10 @@ static inline float up(bf16 v) {
     return x;
 }
 
-static inline bf16 down(float x) { /* to the nearest, ties to even */
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+enum { BLOCK = 32, END = 0, START = 1 }; /* rows that take a step together; ids of vocab.py */
+
+static inline __m512i down(const float x[BLOCK]) { /* to the nearest, ties to even */
+    return (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 16), _mm512_loadu_ps(x));
 }
 
 static inline float sigmoid(float x) { /* 1 / (1 + 2^t), t = −x log2 e; relative error below 1e-5 */
@@ -43,8 +43,6 @@ static inline float sigmoid(float x) { /* 1 / (1 + 2^t), t = −x log2 e; relati
 }
 
 static inline float tanh_(float x) { return 2.f * sigmoid(2.f * x) - 1.f; }
-
-enum { BLOCK = 32, END = 0, START = 1 }; /* rows that take a step together; ids of vocab.py */
 
 /* width: hidden, a multiple of BLOCK, as is characters; weight and readout packed for `product`. */
 typedef struct {
@@ -123,17 +121,18 @@ static inline void product(int more, long n, long width, const bf16 *a, const bf
 static inline __attribute__((always_inline)) void next_block(long width, int has_fixed, int keep, const bf16 *restrict x,
     const bf16 *restrict f, const float *restrict y, const float *restrict bias, const bf16 *restrict h,
     bf16 *restrict g, bf16 *restrict next) {
-    bf16 kept[4][BLOCK];
+    float kept[4][BLOCK], state[BLOCK];
     for (int j = 0; j < BLOCK; j++) {
         float xr = up(x[j]), xz = up(x[width + j]), xn = up(x[2 * width + j]);
         if (has_fixed) xr += up(f[j]), xz += up(f[width + j]), xn += up(f[2 * width + j]);
         float r = sigmoid(xr + y[j]), z = sigmoid(xz + y[BLOCK * BLOCK + j]), m = y[2 * BLOCK * BLOCK + j] + bias[j];
         float n = tanh_(xn + r * m);
-        if (keep) kept[0][j] = down(r), kept[1][j] = down(z), kept[2][j] = down(n), kept[3][j] = down(m);
-        next[j] = down(n + z * (up(h[j]) - n));
+        if (keep) kept[0][j] = r, kept[1][j] = z, kept[2][j] = n, kept[3][j] = m;
+        state[j] = n + z * (up(h[j]) - n);
     }
+    _mm512_store_si512(next, down(state));
     if (keep)
-        for (int k = 0; k < 4; k++) _mm512_stream_si512((__m512i *)(g + k * width), _mm512_loadu_si512(kept[k]));
+        for (int k = 0; k < 4; k++) _mm512_stream_si512((__m512i *)(g + k * width), down(kept[k]));
 }
 
 /* A step of n rows; fixed (…, 3 width), of which row[i] is the i-th one's, or null; writes gates r, z, n, m
@@ -320,17 +319,19 @@ void gru_forward(const layer *l, int64_t time, int64_t batch, int64_t first, int
 static inline __attribute__((always_inline)) void back_block(long width, int every,
     const bf16 *restrict outer, const float *restrict inner, const bf16 *restrict g, const bf16 *restrict h,
     float *restrict carried, bf16 *restrict flow, float *restrict table, float *restrict fixed, float *restrict bias) {
+    float flows[3][BLOCK];
     for (int j = 0; j < BLOCK; j++) {
         float r = up(g[j]), z = up(g[width + j]), n = up(g[2 * width + j]), m = up(g[3 * width + j]);
         float d = carried[j] + inner[j];
         if (every) d += up(outer[j]);
         float dn = d * (1.f - z) * (1.f - n * n), dm = dn * r;
         float dr = dn * m * r * (1.f - r), dz = d * (up(h[j]) - n) * z * (1.f - z);
-        flow[j] = down(dr), flow[width + j] = down(dz), flow[2 * width + j] = down(dm);
+        flows[0][j] = dr, flows[1][j] = dz, flows[2][j] = dm;
         table[j] += dr, table[width + j] += dz, table[2 * width + j] += dn, bias[j] += dm;
         if (every) fixed[j] += dr, fixed[width + j] += dz, fixed[2 * width + j] += dn;
         carried[j] = d * z;
     }
+    for (int k = 0; k < 3; k++) _mm512_store_si512(flow + k * BLOCK * width, down(flows[k]));
 }
 
 /* Columns of 32 rows become lines, 32 by 32 at a time, `far` numbers from each other: halves of them change places, then
@@ -367,7 +368,6 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
                   bf16 *flow, float *table, float *fixed, float *bias) {
     long width = l->width, blocks = (batch + BLOCK - 1) / BLOCK;
     block b = begin(3 * width);
-    bf16 *line = aligned_alloc(64, 8 * width);
     float *inner = aligned_alloc(64, 4 * BLOCK * width);
     for (; first < last; first += BLOCK) {
         b.n = last - first < BLOCK ? last - first : BLOCK;
@@ -381,12 +381,11 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
                     const float *in = inner + (j + i) * BLOCK;
                     float *c = carried + row * width + j, *x = table + tokens[at] * 3 * width + j;
                     if (outer)
-                        back_block(width, 1, outer + at * width + j, in, g, h, c, line + j, x,
+                        back_block(width, 1, outer + at * width + j, in, g, h, c, b.h + (j + i) * BLOCK, x,
                                    fixed + row * 3 * width + j, bias + j);
                     else
-                        back_block(width, 0, 0, in, g, h, c, line + j, x, 0, bias + j);
+                        back_block(width, 0, 0, in, g, h, c, b.h + (j + i) * BLOCK, x, 0, bias + j);
                 }
-                put(3 * width, b.h, i, line);
             }
             turn(3 * width, b.h, time * blocks * BLOCK * BLOCK, flow + (t * blocks + first / BLOCK) * BLOCK * BLOCK);
             for (long j = 0; j < width; j += BLOCK)
@@ -396,7 +395,7 @@ void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch,
             for (long j = 0; j < width; j++)
                 carried[(first + i) * width + j] += inner[(j / BLOCK * BLOCK + i) * BLOCK + j % BLOCK];
     }
-    free(line), free(inner);
+    free(inner);
     end(&b);
 }
 
