@@ -118,6 +118,7 @@ def latent_map(
     from molvae.vae.map_page import PICTURES, write_map
 
     _check(output, pictures=PICTURES)
+    maps.check_method(method)
     see_current_folder()
     vae = load_model(model, best_device(device))
     frame = read_table(table, column)

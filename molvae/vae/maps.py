@@ -3,6 +3,7 @@
 import importlib
 import logging
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -52,8 +53,7 @@ def latent_map(
     """
     import pandas as pd
 
-    if method not in METHODS:
-        raise UsageError(f"a map is made by {' or '.join(METHODS)}, not by {method!r}")
+    check_method(method)
     if len(table) < FEWEST:
         raise UsageError(f"a map has at least {FEWEST} molecules; here are {len(table)}")
     smiles = [Molecule.parse(text).smiles for text in table["SMILES"]]
@@ -66,6 +66,18 @@ def latent_map(
     found = pd.DataFrame({"SMILES": smiles, names[0]: plane[:, 0], names[1]: plane[:, 1], name: values})
     found.attrs = {"axes": axes}
     return found
+
+
+def check_method(method: str) -> None:
+    """Refuse an unknown method, and UMAP where umap-learn is missing, before the work.
+
+    Raises:
+        UsageError: what may come, or what to install.
+    """
+    if method not in METHODS:
+        raise UsageError(f"a map is made by {' or '.join(METHODS)}, not by {method!r}")
+    if method == "umap":
+        _package()
 
 
 def principal_plane(points: Points) -> tuple[Points, list[str]]:
@@ -105,10 +117,13 @@ def _values(table: "pd.DataFrame", smiles: Sequence[str], color: str) -> tuple[s
     return name, values
 
 
-def _umap(points: Points, seed: int) -> Points:
+def _package() -> ModuleType:
     try:
-        umap = importlib.import_module("umap")
+        return importlib.import_module("umap")
     except ImportError as error:
         raise UsageError(f"UMAP needs a package: `pip install umap-learn`, or take --method pca ({error})") from error
-    fit = umap.UMAP(n_neighbors=min(NEIGHBORHOOD, len(points) - 1), random_state=seed, n_jobs=1)
+
+
+def _umap(points: Points, seed: int) -> Points:
+    fit = _package().UMAP(n_neighbors=min(NEIGHBORHOOD, len(points) - 1), random_state=seed, n_jobs=1)
     return np.asarray(fit.fit_transform(points), dtype=float)

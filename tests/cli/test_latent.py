@@ -158,6 +158,11 @@ BAD = {
     "no way at all": (["interpolate", "MODEL", QUERY, "OCCCC"], 2, "both ends are the same molecule, CCCCO"),
     "an end that is wrong": (["interpolate", "MODEL", QUERY, "C(C"], 1, "RDKit cannot make a molecule"),
     "a colour there is not": (["map", "MODEL", "F", "-o", "x.csv", "--color", "qde"], 2, "did you mean 'qed'"),
+    "a method there is not, told before the table is read": (
+        ["map", "MODEL", "gone.csv", "-o", "x.csv", "--method", "tsne"],
+        2,
+        "a map is made by pca or umap, not by 'tsne'",
+    ),
     "a file there is not": (["map", "MODEL", "gone.csv", "-o", "x.csv"], 1, "there is no file gone.csv"),
     "a table without an ending": (["predict", "MODEL", "F", "-o", "x"], 2, "no ending is none of them"),
 }
