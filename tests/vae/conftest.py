@@ -1,4 +1,5 @@
 import csv
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from rdkit import RDConfig
 
 from molvae.chem.molecule import parse_or_none
 from molvae.config import parse_recipe
+from molvae.vae import compiled
 from molvae.vae.known import KnownMolecules
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets import Net, NetSettings
@@ -89,3 +91,19 @@ def figures():
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
     return read
+
+
+@pytest.fixture(params=["amx", "avx512"])
+def instructions(request):
+    """Both ways to multiply, where the processor has both."""
+    library = compiled.kernel()
+    if library is None:
+        yield
+        return
+    tiles = ctypes.c_int.in_dll(library, "gru_amx")
+    before = tiles.value
+    if request.param == "amx" and not before:
+        pytest.skip("this processor has no AMX")
+    tiles.value = request.param == "amx"
+    yield
+    tiles.value = before

@@ -1,7 +1,5 @@
 """Layers whose strings are read and written in C, against the formula of a GRU, and row by row against themselves."""
 
-import ctypes
-
 import pytest
 import torch
 from torch import nn
@@ -16,21 +14,7 @@ from molvae.vae.vocab import END, START, Vocab
 HIDDEN, CHARACTERS, ROWS = 48, 40, 37
 LIBRARY = compiled.kernel()
 here = pytest.mark.skipif(LIBRARY is None, reason="no C compiler, or no processor that computes in bfloat16")
-
-
-@pytest.fixture(params=["amx", "avx512"], autouse=True)
-def instructions(request):
-    """Both ways to multiply, where the processor has both."""
-    if LIBRARY is None:
-        yield
-        return
-    tiles = ctypes.c_int.in_dll(LIBRARY, "gru_amx")
-    before = tiles.value
-    if request.param == "amx" and not before:
-        pytest.skip("this processor has no AMX")
-    tiles.value = request.param == "amx"
-    yield
-    tiles.value = before
+pytestmark = pytest.mark.usefixtures("instructions")
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @here
+@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize(("threads", "batch"), [(1, 19), (3, 80)])
 def test_it_is_as_exact_as_pytorch_in_the_same_precision(monkeypatch, threads, batch):
     before = torch.get_num_threads()
