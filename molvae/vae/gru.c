@@ -61,8 +61,8 @@ __attribute__((constructor)) static void ask(void) {
 #endif
 }
 
-/* y (BLOCK, BLOCK) = a Wᵀ, or with `more` + a Wᵀ, for the first n rows: a lies in blocks of BLOCK numbers of each row, W in blocks of so many
-   numbers of BLOCK columns, in pairs. What a row becomes does not depend on the others. */
+/* y (BLOCK, BLOCK) = a Wᵀ, or with `more` y + a Wᵀ, for the first n rows: a lies in blocks of BLOCK numbers of each row,
+   W in blocks of so many numbers of BLOCK columns, in pairs. What a row becomes does not depend on the others. */
 #ifdef __AMX_BF16__
 static const struct { uint8_t palette, start, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } tiles = {
     .palette = 1, .bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
@@ -142,7 +142,8 @@ static void step(const layer *l, long n, const int64_t *token, const bf16 *fixed
     float y[3 * BLOCK * BLOCK] __attribute__((aligned(64)));
     long width = l->width;
     for (long j = 0; j < width; j += BLOCK) {
-        for (int g = 0; g < 3; g++) product(0, n, width, h, l->weight + (3 * j + g * BLOCK) * width, y + g * BLOCK * BLOCK);
+        for (int g = 0; g < 3; g++)
+            product(0, n, width, h, l->weight + (3 * j + g * BLOCK) * width, y + g * BLOCK * BLOCK);
         for (long i = 0; i < n; i++) {
             const bf16 *x = l->table + token[i] * 3 * width + j, *f = fixed + (fixed ? row[i] * 3 * width + j : 0);
             const float *rest = y + i * BLOCK, *bias = l->bias + j;
@@ -362,7 +363,8 @@ static void turn(long width, const bf16 *h, long far, bf16 *lines) {
 
 /* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each
    output, or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the
-   first; writes flow (3 width / 32, time, batch / 32, 32, 32), the gradient of W h by columns and rows, and adds to those of table, fixed and bias. */
+   first; writes flow (3 width / 32, time, batch / 32, 32, 32), the gradient of W h by columns and rows, and adds to
+   those of table, fixed and bias. */
 void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t first, int64_t last,
                   const int64_t *tokens, const bf16 *outer, const bf16 *states, const bf16 *gates, float *carried,
                   bf16 *flow, float *table, float *fixed, float *bias) {
