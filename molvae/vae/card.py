@@ -84,11 +84,12 @@ def _before(facts: Mapping[str, Any] | None) -> list[str]:
 
 def _origin(facts: Mapping[str, Any]) -> list[str]:
     data, machine = facts.get("data", {}), facts.get("hardware", {})
-    counts = data.get("counts") or {}
+    counts, added = data.get("counts") or {}, data.get("synthetic")
+    synthetic = f", and {added['molecules']} synthetic ones (corpus `{added['digest']}`)" if added else ""
     return [
         "| | |",
         "|---|---|",
-        f"| training molecules | {counts.get('train', 'unknown')} |",
+        f"| training molecules | {counts.get('train', 'unknown')}{synthetic} |",
         f"| validation molecules | {counts.get('valid', 'unknown')} |",
         f"| prepared corpus (SHA-256 of its manifest) | `{data.get('digest', 'unknown')}` |",
         *(f"| source `{name}` (SHA-256) | `{digest}` |" for name, digest in (data.get("source") or {}).items()),

@@ -24,7 +24,7 @@ from molvae.folders import write_atomic
 log = logging.getLogger("molvae")
 
 BF16 = torch.bfloat16
-FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 BLOCK = 32
 """Rows that take a step together, and what widths are padded to."""
 R = TypeVar("R")
@@ -55,9 +55,9 @@ def kernel() -> ctypes.CDLL | None:
         "gru_write": [pointer, size, size, *[pointer] * 3],
         "gru_read": [pointer, size, *[pointer] * 3],
         "gru_next": [pointer, size, *[pointer] * 4],
-        "gru_forward": [pointer, *[size] * 4, *[pointer] * 4],
+        "gru_forward": [pointer, *[size] * 3, *[pointer] * 4],
         "gru_backward": [pointer, pointer, *[size] * 4, *[pointer] * 9],
-        "gru_across": [*[size] * 5, *[pointer] * 3],
+        "gru_across": [*[size] * 4, *[pointer] * 3],
     }
     for name, kinds in arguments.items():
         function = getattr(loaded, name)

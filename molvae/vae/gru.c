@@ -7,6 +7,7 @@
    caches. What becomes of a row does not depend on the others. */
 
 #include <immintrin.h>
+#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,26 +296,33 @@ void gru_next(const layer *l, int64_t count, const int64_t *tokens, const bf16 *
     end(&b);
 }
 
-/* Rows `first` to `last` of a training's strings, tokens (time, batch), with fixed (batch, 3 width) or null: from
-   states[0] writes the other states (time + 1, batch, width) and gates (time, batch, 4 width). */
-void gru_forward(const layer *l, int64_t time, int64_t batch, int64_t first, int64_t last, const int64_t *tokens,
+/* The functions for training run in so many of OpenMP's threads, which are PyTorch's: others would find these spinning
+   on their processors. */
+
+/* A training's strings, tokens (time, batch), with fixed (batch, 3 width) or null: from states[0] writes the other states
+   (time + 1, batch, width) and gates (time, batch, 4 width). */
+void gru_forward(const layer *l, int64_t time, int64_t batch, int64_t threads, const int64_t *tokens,
                  const bf16 *fixed, bf16 *states, bf16 *gates) {
     long width = l->width;
-    block b = begin(width);
-    for (; first < last; first += BLOCK) {
-        b.n = last - first < BLOCK ? last - first : BLOCK;
-        for (long i = 0; i < b.n; i++) {
-            b.row[i] = first + i;
-            put(width, b.h, i, states + (first + i) * width);
+#pragma omp parallel num_threads(threads)
+    {
+        block b = begin(width);
+#pragma omp for schedule(static)
+        for (long first = 0; first < batch; first += BLOCK) {
+            b.n = batch - first < BLOCK ? batch - first : BLOCK;
+            for (long i = 0; i < b.n; i++) {
+                b.row[i] = first + i;
+                put(width, b.h, i, states + (first + i) * width);
+            }
+            for (long t = 0; t < time; t++) {
+                long at = t * batch + first;
+                memcpy(b.token, tokens + at, 8 * b.n);
+                advance(l, &b, fixed, gates + at * 4 * width);
+                for (long i = 0; i < b.n; i++) get(width, b.h, i, states + (at + batch + i) * width);
+            }
         }
-        for (long t = 0; t < time; t++) {
-            long at = t * batch + first;
-            memcpy(b.token, tokens + at, 8 * b.n);
-            advance(l, &b, fixed, gates + at * 4 * width);
-            for (long i = 0; i < b.n; i++) get(width, b.h, i, states + (at + batch + i) * width);
-        }
+        end(&b);
     }
-    end(&b);
 }
 
 static inline __attribute__((always_inline)) void back_block(long width, int every,
@@ -364,74 +372,84 @@ static void turn(long width, const bf16 *h, long far, bf16 *lines) {
 /* The way back. back: W, packed as the weight of W h is, for flow W; outer (time, batch, width): gradient of each
    output, or null, as is fixed then; carried (batch, width), read and written: that of the last state, then of the
    first; writes flow (3 width / 32, time, batch / 32, 32, 32), the gradient of W h by columns and rows, and adds to
-   those of table, fixed and bias. */
-void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t first, int64_t last,
+   those of fixed and, each thread its own part, of tables (threads, …, 3 width) and biases (threads, width). */
+void gru_backward(const layer *l, const bf16 *back, int64_t time, int64_t batch, int64_t threads, int64_t characters,
                   const int64_t *tokens, const bf16 *outer, const bf16 *states, const bf16 *gates, float *carried,
-                  bf16 *flow, float *table, float *fixed, float *bias) {
+                  bf16 *flow, float *tables, float *fixed, float *biases) {
     long width = l->width, blocks = (batch + BLOCK - 1) / BLOCK;
-    block b = begin(3 * width);
-    float *inner = aligned_alloc(64, 4 * BLOCK * width);
-    for (; first < last; first += BLOCK) {
-        b.n = last - first < BLOCK ? last - first : BLOCK;
-        if (b.n < BLOCK) memset(b.h, 0, 6 * BLOCK * width);
-        memset(inner, 0, 4 * BLOCK * width);
-        for (long t = time - 1; t >= 0; t--) {
-            for (long i = 0; i < b.n; i++) {
-                long at = t * batch + first + i, row = first + i;
-                for (long j = 0; j < width; j += BLOCK) {
-                    const bf16 *g = gates + at * 4 * width + j, *h = states + at * width + j;
-                    const float *in = inner + (j + i) * BLOCK;
-                    float *c = carried + row * width + j, *x = table + tokens[at] * 3 * width + j;
-                    if (outer)
-                        back_block(width, 1, outer + at * width + j, in, g, h, c, b.h + (j + i) * BLOCK, x,
-                                   fixed + row * 3 * width + j, bias + j);
-                    else
-                        back_block(width, 0, 0, in, g, h, c, b.h + (j + i) * BLOCK, x, 0, bias + j);
+#pragma omp parallel num_threads(threads)
+    {
+        float *table = tables + omp_get_thread_num() * characters * 3 * width;
+        float *bias = biases + omp_get_thread_num() * width, *inner = aligned_alloc(64, 4 * BLOCK * width);
+        block b = begin(3 * width);
+#pragma omp for schedule(static)
+        for (long first = 0; first < batch; first += BLOCK) {
+            b.n = batch - first < BLOCK ? batch - first : BLOCK;
+            if (b.n < BLOCK) memset(b.h, 0, 6 * BLOCK * width);
+            memset(inner, 0, 4 * BLOCK * width);
+            for (long t = time - 1; t >= 0; t--) {
+                for (long i = 0; i < b.n; i++) {
+                    long at = t * batch + first + i, row = first + i;
+                    for (long j = 0; j < width; j += BLOCK) {
+                        const bf16 *g = gates + at * 4 * width + j, *h = states + at * width + j;
+                        const float *in = inner + (j + i) * BLOCK;
+                        float *c = carried + row * width + j, *x = table + tokens[at] * 3 * width + j;
+                        if (outer)
+                            back_block(width, 1, outer + at * width + j, in, g, h, c, b.h + (j + i) * BLOCK, x,
+                                       fixed + row * 3 * width + j, bias + j);
+                        else
+                            back_block(width, 0, 0, in, g, h, c, b.h + (j + i) * BLOCK, x, 0, bias + j);
+                    }
                 }
+                bf16 *lines = flow + (t * blocks + first / BLOCK) * BLOCK * BLOCK;
+                turn(3 * width, b.h, time * blocks * BLOCK * BLOCK, lines);
+                for (long j = 0; j < width; j += BLOCK)
+                    product(0, b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
             }
-            turn(3 * width, b.h, time * blocks * BLOCK * BLOCK, flow + (t * blocks + first / BLOCK) * BLOCK * BLOCK);
-            for (long j = 0; j < width; j += BLOCK)
-                product(0, b.n, 3 * width, b.h, back + 3 * j * width, inner + j * BLOCK);
+            for (long i = 0; i < b.n; i++)
+                for (long j = 0; j < width; j++)
+                    carried[(first + i) * width + j] += inner[(j / BLOCK * BLOCK + i) * BLOCK + j % BLOCK];
         }
-        for (long i = 0; i < b.n; i++)
-            for (long j = 0; j < width; j++)
-                carried[(first + i) * width + j] += inner[(j / BLOCK * BLOCK + i) * BLOCK + j % BLOCK];
+        free(inner);
+        end(&b);
     }
-    free(inner);
-    end(&b);
 }
 
-/* The gradient of W: rows 32 first to 32 last of out (3 width / 32, width / 32, 32, 32), which is 0, become those of
-   flow' h, with h the states (time, batch, width) before each step. As many rows of flow and h at a time as the nearest
-   caches hold. */
-void gru_across(int64_t width, int64_t time, int64_t batch, int64_t first, int64_t last, const bf16 *flow,
-                const bf16 *states, float *out) {
-    enum { MOST = 16, SQUARE = BLOCK * BLOCK };
+/* The gradient of W: out (3 width / 32, width / 32, 32, 32), which is 0, becomes flow' h, with h the states (time,
+   batch, width) before each step. As many rows of flow and h at a time as the nearest caches hold. */
+void gru_across(int64_t width, int64_t time, int64_t batch, int64_t threads, const bf16 *flow, const bf16 *states,
+                float *out) {
+    enum { MOST = 8, SQUARE = BLOCK * BLOCK };
     long blocks = (batch + BLOCK - 1) / BLOCK, all = time * blocks, wide = width / BLOCK;
-    bf16 *pairs = aligned_alloc(64, 2 * MOST * BLOCK * width), mixed[2][BLOCK];
+    bf16 mixed[2][BLOCK];
     for (int k = 0; k < BLOCK; k++)
         for (int half = 0; half < 2; half++) mixed[half][k] = k / 2 + 16 * half + k % 2 * BLOCK;
     __m512i left = _mm512_loadu_si512(mixed[0]), right = _mm512_loadu_si512(mixed[1]), none = _mm512_setzero_si512();
-    lay_tiles();
-    for (long start = 0; start < all; start += MOST) {
-        long n = all - start < MOST ? all - start : MOST;
-        for (long k = 0; k < n; k++) {
-            long at = (start + k) % blocks * BLOCK;
-            const bf16 *h = states + ((start + k) / blocks * batch + at) * width;
-            for (long i = 0; i < BLOCK; i += 2, h += 2 * width)
-                for (long j = 0; j < wide; j++) {
-                    __m512i a = at + i < batch ? _mm512_loadu_si512(h + j * BLOCK) : none;
-                    __m512i b = at + i + 1 < batch ? _mm512_loadu_si512(h + width + j * BLOCK) : none;
-                    bf16 *to = pairs + (j * MOST + k) * SQUARE + i * BLOCK / 2;
-                    _mm512_store_si512(to, _mm512_permutex2var_epi16(a, left, b));
-                    _mm512_store_si512(to + SQUARE / 2, _mm512_permutex2var_epi16(a, right, b));
-                }
+#pragma omp parallel num_threads(threads)
+    {
+        bf16 *pairs = aligned_alloc(64, 2 * MOST * BLOCK * width);
+        lay_tiles();
+        for (long start = 0; start < all; start += MOST) {
+            long n = all - start < MOST ? all - start : MOST;
+            for (long k = 0; k < n; k++) {
+                long at = (start + k) % blocks * BLOCK;
+                const bf16 *h = states + ((start + k) / blocks * batch + at) * width;
+                for (long i = 0; i < BLOCK; i += 2, h += 2 * width)
+                    for (long j = 0; j < wide; j++) {
+                        __m512i a = at + i < batch ? _mm512_loadu_si512(h + j * BLOCK) : none;
+                        __m512i b = at + i + 1 < batch ? _mm512_loadu_si512(h + width + j * BLOCK) : none;
+                        bf16 *to = pairs + (j * MOST + k) * SQUARE + i * BLOCK / 2;
+                        _mm512_store_si512(to, _mm512_permutex2var_epi16(a, left, b));
+                        _mm512_store_si512(to + SQUARE / 2, _mm512_permutex2var_epi16(a, right, b));
+                    }
+            }
+#pragma omp for schedule(static) nowait
+            for (long g = 0; g < 3 * wide; g++)
+                for (long j = 0; j < wide; j++)
+                    product(1, BLOCK, n * BLOCK, flow + (g * all + start) * SQUARE, pairs + j * MOST * SQUARE,
+                            out + (g * wide + j) * SQUARE);
         }
-        for (long g = first; g < last; g++)
-            for (long j = 0; j < wide; j++)
-                product(1, BLOCK, n * BLOCK, flow + (g * all + start) * SQUARE, pairs + j * MOST * SQUARE,
-                        out + (g * wide + j) * SQUARE);
+        clear_tiles();
+        free(pairs);
     }
-    clear_tiles();
-    free(pairs);
 }

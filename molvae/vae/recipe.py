@@ -55,6 +55,9 @@ class TrainRecipe(Component):
     name: str = Field("model", min_length=1)
     seed: int = Field(0, ge=0)
     corpus: Path = Field(description="a folder made by `molvae data prepare`")
+    synthetic: Path | None = Field(
+        None, description="another such folder, of molecules that a model made: its train part is trained on as well"
+    )
     start: str | None = Field(None, description="a model to go on from: its folder, or the name of an installed one")
     net: NetSettings = NetSettings()
     train: TrainSettings = TrainSettings()

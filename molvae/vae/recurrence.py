@@ -7,19 +7,17 @@ thread waits for another.
 """
 
 import ctypes
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from molvae.vae import compiled
-from molvae.vae.compiled import BF16, BLOCK, Packed, in_threads, packed, padded, weights
+from molvae.vae.compiled import BF16, BLOCK, Packed, packed, padded, weights
 
 SHARE = 2**15
 """Least numbers of a state that a thread is begun for; with fewer the threads wait for each other."""
-R = TypeVar("R")
 
 
 def applies(device: torch.device) -> bool:
@@ -46,7 +44,8 @@ def sweep(
         start: first state ``(batch, hidden)``; zeros if absent.
 
     Returns:
-        ``(time, batch, hidden)`` bfloat16, or with no z the last state alone, ``(batch, hidden)``.
+        ``(time, batch, hidden)`` bfloat16, whose memory serves again once the gradient was taken; or with no z the
+        last state alone, ``(batch, hidden)``.
     """
     return _layer(gru, "l0", embed, tokens, z, start)
 
@@ -64,7 +63,7 @@ def _layer(
     start = weight.new_zeros(tokens.shape[1], gru.hidden_size) if start is None else start
     start = pad(start, (0, len(bias) - gru.hidden_size))
     states: Tensor = _Sweep.apply(table, tokens.contiguous(), fixed, weight, bias, start)  # type: ignore[no-untyped-call]
-    return states[..., : gru.hidden_size]
+    return states[..., : gru.hidden_size] if len(bias) > gru.hidden_size else states  # a slice's gradient is a copy
 
 
 class _Sweep(torch.autograd.Function):
@@ -79,15 +78,11 @@ class _Sweep(torch.autograd.Function):
         layer, each = Packed(table, weight, bias), None if fixed is None else fixed.to(BF16).contiguous()
         states, gates = _take(time + 1, batch, width), _take(time, batch, 4 * width)
         states[0] = start
-
-        def run(first: int, last: int) -> None:
-            parts = (tokens, each, states, gates)
-            library.gru_forward(layer.address, time, batch, first, last, *map(_at, parts))
-
-        _in_threads(run, batch, width)
+        parts = (tokens, each, states, gates)
+        library.gru_forward(layer.address, time, batch, _threads(batch, width), *map(_at, parts))
         ctx.save_for_backward(tokens, weight)
         ctx.kept = states, gates, layer, len(table), fixed is not None
-        return states[-1].clone() if fixed is None else states[1:].clone()
+        return states[-1].clone() if fixed is None else states[1:]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -100,22 +95,15 @@ class _Sweep(torch.autograd.Function):
         outer = grad.to(BF16).contiguous() if every else None
         carried = torch.zeros(batch, width) if every else grad.float().clone()
         fixed = torch.zeros(batch, 3 * width) if every else None
-
-        def run(first: int, last: int) -> tuple[Tensor, Tensor]:
-            table, bias = torch.zeros(characters, 3 * width), torch.zeros(width)
-            parts = (tokens, outer, states, gates, carried, flow, table, fixed, bias)
-            library.gru_backward(layer.address, _at(back), time, batch, first, last, *map(_at, parts))
-            return table, bias
-
-        tables, biases = zip(*_in_threads(run, batch, width), strict=True)
-
-        def multiply(first: int, last: int) -> None:
-            library.gru_across(width, time, batch, first, last, *map(_at, (flow, states, across)))
-
-        _in_threads(multiply, len(across), BLOCK * width, 1)
+        threads = _threads(batch, width)
+        tables, biases = torch.zeros(threads, characters, 3 * width), torch.zeros(threads, width)
+        parts = (tokens, outer, states, gates, carried, flow, tables, fixed, biases)
+        library.gru_backward(layer.address, _at(back), time, batch, threads, characters, *map(_at, parts))
+        library.gru_across(width, time, batch, threads, *map(_at, (flow, states, across)))
         _spare.extend((states, gates, flow))
         ctx.kept = None
-        return sum(tables), None, fixed, across.transpose(1, 2).reshape(3 * width, width), sum(biases), carried
+        weights = across.transpose(1, 2).reshape(3 * width, width)
+        return tables.sum(0), None, fixed, weights, biases.sum(0), carried
 
 
 def _library() -> ctypes.CDLL:
@@ -144,9 +132,6 @@ def _take(*shape: int) -> Tensor:
     return torch.empty(0, dtype=BF16).set_(_spare.pop(smallest).untyped_storage()).resize_(shape)
 
 
-def _in_threads(run: Callable[[int, int], R], batch: int, width: int, block: int = BLOCK) -> list[R]:
-    """``run(first, last)`` on shares of the rows, one a thread of PyTorch's, where there is work for several."""
-    blocks = -(-batch // block)
-    shares = max(1, min(torch.get_num_threads(), blocks, batch * width // SHARE))
-    edges = [*(blocks * k // shares * block for k in range(shares)), batch]
-    return in_threads(lambda share: run(edges[share], edges[share + 1]), shares)
+def _threads(batch: int, width: int) -> int:
+    """How many of PyTorch's there is work for."""
+    return max(1, min(torch.get_num_threads(), -(-batch // BLOCK), batch * width // SHARE))

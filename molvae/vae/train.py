@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -120,21 +120,23 @@ def _run(
     settings, world, rank = recipe.train, fabric.world_size, fabric.global_rank
     vae = _begin(recipe, corpus, start)
     plain = vae.net
-    batches = LengthBatches(corpus.train, vae.vocab, settings.batch)
+    lessons = _lessons(recipe, corpus, vae)
+    batches, labels = LengthBatches(lessons.texts, vae.vocab, settings.batch), lessons.labels
     per_epoch = batches.steps // world
     if not per_epoch:
         raise TrainingError(f"{batches.steps} batches are too few for {world} devices")
     steps = per_epoch * settings.epochs
-    labels = _labels(corpus, recipe.net.properties)
     if plain.heads is not None and recipe.start is None:
         plain.heads.standardise(labels)
     bare = settings.optimizer(plain)
     progress = load_state(out / "state.safetensors", plain, bare)
-    if progress.step and progress.corpus != corpus.digest:
-        raise TrainingError(f"{corpus.folder} has changed since {out} was begun; bring it back, or take a new --out")
-    progress = replace(progress, corpus=corpus.digest)
+    if progress.step and progress.corpus != lessons.digest:
+        where = corpus.folder if recipe.synthetic is None else f"{corpus.folder} or {recipe.synthetic}"
+        raise TrainingError(f"{where} has changed since {out} was begun; bring it back, or take a new --out")
+    progress = replace(progress, corpus=lessons.digest)
     descend = Descent(fabric, plain, bare, settings, steps)
     facts = _facts(recipe, corpus, fabric, start)
+    facts["data"] |= lessons.facts
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     plain.train()
@@ -204,6 +206,32 @@ def _readable(corpus: Corpus, start: SmilesVAE, name: str) -> Corpus:
     if not kept.train:
         raise TrainingError(f"the model {name} cannot write any molecule of {corpus.folder}; train without start")
     return kept
+
+
+class _Lessons(NamedTuple):
+    """What is trained on: strings, their labels ``(n, properties)``; the digest of it all; facts of what was added."""
+
+    texts: tuple[str, ...]
+    labels: torch.Tensor
+    digest: str
+    facts: dict[str, Any]
+
+
+def _lessons(recipe: TrainRecipe, corpus: Corpus, vae: SmilesVAE) -> _Lessons:
+    """The training part and, of the synthetic molecules, those that the model can write and no part has."""
+    labels = _labels(corpus, recipe.net.properties)
+    if recipe.synthetic is None:
+        return _Lessons(corpus.train, labels, corpus.digest, {})
+    more = Corpus.load(recipe.synthetic)
+    held = {*corpus.train, *corpus.valid, *corpus.test}
+    kept = [k for k, text in enumerate(more.train) if text not in held and vae.reads(text)]
+    found = torch.full((len(kept), labels.shape[1]), math.nan)
+    for column, name in enumerate(recipe.net.properties):
+        if name in more.properties:
+            found[:, column] = torch.from_numpy(more.labels["train"][kept, more.properties.index(name)])
+    texts, digest = (*corpus.train, *(more.train[k] for k in kept)), f"{corpus.digest} {more.digest}"
+    facts = {"molecules": len(kept), "digest": more.digest, "source": more.manifest.get("source")}
+    return _Lessons(texts, torch.cat([labels, found]), digest, {"synthetic": facts})
 
 
 def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:

@@ -21,7 +21,7 @@ from molvae.vae.checkpoint import load_model, model_facts
 from molvae.vae.corpus import Corpus, LengthBatches
 from molvae.vae.prepare import PrepareSettings, prepare
 from molvae.vae.recipe import TrainRecipe
-from molvae.vae.train import make_fabric, train
+from molvae.vae.train import _begin, _lessons, make_fabric, train
 from molvae.vae.vocab import Vocab
 
 BF16 = torch.cpu._is_avx512_bf16_supported()
@@ -413,6 +413,51 @@ def test_a_stopped_training_from_a_model_ends_with_the_same_bits(whole, recipe, 
         train(settings, tmp_path / "stopped", stop_at(5))
     train(settings, tmp_path / "stopped")
     assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_synthetic_molecules_are_trained_on_and_nothing_else(corpus_folder, recipe, tmp_path, molecules):
+    """Held-out molecules, and those that the model cannot write, are not among them; they are no known molecules."""
+    corpus = Corpus.load(corpus_folder)
+    alphabet = set(corpus.vocab.characters)
+    new = [text for text in ("CCCCCCCN", "CCCCCCCCN", "CCCCOCCCN", "CCCCCCCCO") if set(text) <= alphabet]
+    assert not set(new) & set(molecules)
+    made = tmp_path / "made.smi"
+    made.write_text("".join(f"{text}\n" for text in [*corpus.valid, *corpus.test, *corpus.train, *new, "C[Se]CCCC"]))
+    prepare(made, tmp_path / "made", PrepareSettings(valid=0, test=0))
+    settings = recipe(synthetic=str(tmp_path / "made"), checkpoint_seconds=0.0)
+    model = train(settings, tmp_path / "whole")
+    assert model_facts(model)["data"]["synthetic"]["molecules"] == len(new) > 1
+    assert f"160, and {len(new)} synthetic ones" in (model / "card.md").read_text()
+    assert len(load_model(model).known) == len(corpus.train)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "stopped", stop_at(5))
+    train(settings, tmp_path / "stopped")
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+    shutil.copytree(tmp_path / "stopped", tmp_path / "changed")
+    shutil.rmtree(tmp_path / "made")
+    made.write_text("".join(f"{text}\n" for text in new))
+    prepare(made, tmp_path / "made", PrepareSettings(valid=0, test=0))
+    with pytest.raises(TrainingError, match="has changed since"):
+        train(settings, tmp_path / "changed")
+
+
+def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, tmp_path):
+    source, made = tmp_path / "source.smi", tmp_path / "made.smi"
+    source.write_text("".join(f"{text}\n" for text in molecules[:60]))
+    made.write_text("".join(f"{text}\n" for text in molecules[60:90]))
+    prepare(source, tmp_path / "corpus", PrepareSettings(valid=5, test=5, scores=("logp", "qed")))
+    prepare(made, tmp_path / "made", PrepareSettings(valid=0, test=0, scores=("qed",)))
+    both = recipe(
+        corpus=str(tmp_path / "corpus"), synthetic=str(tmp_path / "made"), net={"properties": ["logP", "QED"]}
+    )
+    corpus, more = (Corpus.load(tmp_path / name) for name in ("corpus", "made"))
+    lessons = _lessons(both, corpus, _begin(both, corpus, None))
+    assert lessons.texts[:50] == corpus.train
+    rows = [more.train.index(text) for text in lessons.texts[50:]]
+    assert len(rows) > 10
+    assert lessons.labels[50:, 0].isnan().all()
+    np.testing.assert_array_equal(lessons.labels[50:, 1], more.labels["train"][rows, 0])
+    np.testing.assert_array_equal(lessons.labels[:50], corpus.labels["train"])
 
 
 def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe, tmp_path):
