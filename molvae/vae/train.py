@@ -68,10 +68,11 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
         RecipeError: ``out`` was begun with another recipe.
         FolderBusy: another process trains there.
         TrainingError: the loss is not finite, or the posterior collapsed.
-        DataError: the corpus is not one, or has nothing to validate on.
+        DataError: the corpus, or the synthetic one, is none, or the corpus has nothing to validate on.
     """
     out = Path(out)
     corpus = Corpus.load(recipe.corpus)
+    synthetic = None if recipe.synthetic is None else Corpus.load(recipe.synthetic)
     start = None if recipe.start is None else load_model(recipe.start)
     if start is not None:
         corpus = _readable(corpus, start, str(recipe.start))
@@ -84,7 +85,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
             stack.enter_context(only_writer(out, "this training"))
             claim(out, recipe)
         stop = stack.enter_context(held_signals())
-        _run(recipe, out, fabric, corpus, start, stop, on_event or (lambda event: None))
+        _run(recipe, out, fabric, _Source(corpus, synthetic, start), stop, on_event or (lambda event: None))
     return out / "model"
 
 
@@ -108,19 +109,27 @@ def make_fabric(settings: HardwareSettings) -> Fabric:
         raise TrainingError(f"this machine does not fit the recipe's hardware: {error}") from error
 
 
+class _Source(NamedTuple):
+    """What a training is made from."""
+
+    corpus: Corpus
+    synthetic: Corpus | None
+    start: SmilesVAE | None
+
+
 def _run(
     recipe: TrainRecipe,
     out: Path,
     fabric: Fabric,
-    corpus: Corpus,
-    start: SmilesVAE | None,
+    source: _Source,
     stop: threading.Event,
     on_event: Callable[[TrainEvent], None],
 ) -> None:
     settings, world, rank = recipe.train, fabric.world_size, fabric.global_rank
+    corpus, synthetic, start = source
     vae = _begin(recipe, corpus, start)
     plain = vae.net
-    lessons = _lessons(recipe, corpus, vae)
+    lessons = _lessons(recipe, corpus, synthetic, vae)
     batches, labels = LengthBatches(lessons.texts, vae.vocab, settings.batch), lessons.labels
     per_epoch = batches.steps // world
     if not per_epoch:
@@ -217,20 +226,19 @@ class _Lessons(NamedTuple):
     facts: dict[str, Any]
 
 
-def _lessons(recipe: TrainRecipe, corpus: Corpus, vae: SmilesVAE) -> _Lessons:
+def _lessons(recipe: TrainRecipe, corpus: Corpus, synthetic: Corpus | None, vae: SmilesVAE) -> _Lessons:
     """The training part and, of the synthetic molecules, those that the model can write and no part has."""
     labels = _labels(corpus, recipe.net.properties)
-    if recipe.synthetic is None:
+    if synthetic is None:
         return _Lessons(corpus.train, labels, corpus.digest, {})
-    more = Corpus.load(recipe.synthetic)
     held = {*corpus.train, *corpus.valid, *corpus.test}
-    kept = [k for k, text in enumerate(more.train) if text not in held and vae.reads(text)]
+    kept = [k for k, text in enumerate(synthetic.train) if text not in held and vae.reads(text)]
     found = torch.full((len(kept), labels.shape[1]), math.nan)
     for column, name in enumerate(recipe.net.properties):
-        if name in more.properties:
-            found[:, column] = torch.from_numpy(more.labels["train"][kept, more.properties.index(name)])
-    texts, digest = (*corpus.train, *(more.train[k] for k in kept)), f"{corpus.digest} {more.digest}"
-    facts = {"molecules": len(kept), "digest": more.digest, "source": more.manifest.get("source")}
+        if name in synthetic.properties:
+            found[:, column] = torch.from_numpy(synthetic.labels["train"][kept, synthetic.properties.index(name)])
+    texts, digest = (*corpus.train, *(synthetic.train[k] for k in kept)), f"{corpus.digest} {synthetic.digest}"
+    facts = {"molecules": len(kept), "digest": synthetic.digest, "source": synthetic.manifest.get("source")}
     return _Lessons(texts, torch.cat([labels, found]), digest, {"synthetic": facts})
 
 

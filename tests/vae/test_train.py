@@ -425,6 +425,8 @@ def test_synthetic_molecules_are_trained_on_and_nothing_else(corpus_folder, reci
     made.write_text("".join(f"{text}\n" for text in [*corpus.valid, *corpus.test, *corpus.train, *new, "C[Se]CCCC"]))
     prepare(made, tmp_path / "made", PrepareSettings(valid=0, test=0))
     settings = recipe(synthetic=str(tmp_path / "made"), checkpoint_seconds=0.0)
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+        train(recipe(synthetic=str(tmp_path / "nowhere")), tmp_path / "whole")
     model = train(settings, tmp_path / "whole")
     assert model_facts(model)["data"]["synthetic"]["molecules"] == len(new) > 1
     assert f"160, and {len(new)} synthetic ones" in (model / "card.md").read_text()
@@ -451,7 +453,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
         corpus=str(tmp_path / "corpus"), synthetic=str(tmp_path / "made"), net={"properties": ["logP", "QED"]}
     )
     corpus, more = (Corpus.load(tmp_path / name) for name in ("corpus", "made"))
-    lessons = _lessons(both, corpus, _begin(both, corpus, None))
+    lessons = _lessons(both, corpus, more, _begin(both, corpus, None))
     assert lessons.texts[:50] == corpus.train
     rows = [more.train.index(text) for text in lessons.texts[50:]]
     assert len(rows) > 10
