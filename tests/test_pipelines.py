@@ -88,6 +88,17 @@ def test_the_commands_on_a_page_are_commands(page):
         check(words)
 
 
+def test_the_script_that_makes_the_model_that_ships_has_the_commands_of_its_recipes():
+    script = (ROOT / "scripts/model.sh").read_text(encoding="utf-8")
+    script = script.replace("$molvae", "molvae").replace("$data", "data/zinc250k")
+    names = ("train_zinc250k", "refine_zinc250k", "synthetic_zinc250k", "settle_zinc250k")
+    said = [" ".join(words) for name in names for words in commands(PIPELINES / f"{name}.toml")]
+    places = [script.find(command) for command in said]
+    assert len(said) == 8
+    assert -1 not in places
+    assert places == sorted(places)
+
+
 def test_smoke_makes_a_model_in_seconds(molvae, tmp_path):
     for words in commands(PIPELINES / "smoke.toml"):
         molvae(*words[1:], "--device", "cpu") if words[1] == "train" else molvae(*words[1:])

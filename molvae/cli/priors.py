@@ -30,6 +30,7 @@ def fit_prior(
     from itertools import islice
 
     from molvae.chem.tables import read_rows
+    from molvae.config import as_table
     from molvae.folders import sha256
     from molvae.vae.checkpoint import load_model, model_facts, save_model
     from molvae.vae.metrics import text_statistics
@@ -51,6 +52,7 @@ def fit_prior(
     kept = {key: value for key, value in facts.items() if key != "evaluation"}  # it was that of the other prior
     metrics = {**facts.get("metrics", {}), "validity_prior": told[-1]["validity"]}
     source = {"name": smiles.name, "sha256": sha256(smiles), "molecules": len(rows), "seed": seed}
+    source["settings"] = as_table(settings)
     save_model(folder, vae, {**kept, "metrics": metrics, "prior": source})
     print_table(told)
     remark(f"{len(rows)} molecules, {len(bad)} left out; figures of {SAMPLES} samples without the grammar")

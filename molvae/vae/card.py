@@ -93,12 +93,22 @@ def _origin(facts: Mapping[str, Any]) -> list[str]:
         f"| validation molecules | {counts.get('valid', 'unknown')} |",
         f"| prepared corpus (SHA-256 of its manifest) | `{data.get('digest', 'unknown')}` |",
         *(f"| source `{name}` (SHA-256) | `{digest}` |" for name, digest in (data.get("source") or {}).items()),
+        *_refitted(facts.get("prior")),
         f"| commit | `{facts.get('commit', 'unknown')}` |",
         f"| device | {machine.get('device', 'unknown')}, {machine.get('precision', 'unknown')} |",
         f"| platform | {machine.get('platform', 'unknown')} |",
         f"| versions | {', '.join(f'{k} {v}' for k, v in facts.get('versions', {}).items())} |",
         f"| training time | {facts.get('seconds', 0) / 60:.1f} minutes, {facts.get('step', 0)} steps |",
     ]
+
+
+def _refitted(prior: Mapping[str, Any] | None) -> list[str]:
+    """The prior that `molvae fit-prior` put in the place of the recipe's, where it did."""
+    if prior is None:
+        return []
+    settings = ", ".join(f"{key} {value}" for key, value in prior.get("settings", {}).items())
+    fitted = f"{prior['molecules']} molecules of `{prior['name']}` (SHA-256 `{prior['sha256']}`), seed {prior['seed']}"
+    return [f"| prior, fitted afterwards | {settings}; {fitted} |"]
 
 
 def _evaluation(facts: Mapping[str, Any]) -> list[str]:

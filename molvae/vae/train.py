@@ -41,7 +41,7 @@ log = logging.getLogger("molvae")
 
 COLLAPSE_AFTER = 0.2
 """Share of the training after which a latent space with no active unit, or under 0.1 nats of KL, is an error."""
-PRIOR_MOLECULES = 50_000
+PRIOR_MOLECULES = 500_000
 """Most training molecules that the prior is fitted to."""
 LONGER = 1.2
 """A model writes strings up to this many times as long as the longest of its corpus."""

@@ -16,6 +16,8 @@ def test_it_leaves_a_model_with_another_prior_and_the_same_weights(molvae, model
     table = json.loads(Path("new/model.json").read_text())
     assert (table["prior"]["kind"], table["prior"]["width"]) == ("mixture", 0.8)
     assert table["facts"]["prior"]["molecules"] == 140
+    assert "kind mixture, components" in Path("new/card.md").read_text()
+    assert "140 molecules of `train.smi`" in Path("new/card.md").read_text()
     weights = "weights.safetensors"
     assert Path("new", weights).read_bytes() == Path(model, weights).read_bytes()
     assert molvae("sample", "new", "-n", 20).stdout != molvae("sample", model, "-n", 20).stdout
