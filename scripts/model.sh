@@ -17,4 +17,5 @@ $molvae train pipelines/refine_zinc250k.toml --out runs/zinc250k-refined "$@"
 $molvae data prepare $data/samples.csv -o $data/samples --valid 0 --test 0
 $molvae train pipelines/synthetic_zinc250k.toml --out runs/zinc250k-synthetic "$@"
 $molvae train pipelines/settle_zinc250k.toml --out runs/zinc250k-settled "$@"
-$molvae evaluate runs/zinc250k-settled/model --smiles $data/prepared/valid.smi --to-card
+$molvae fit-prior runs/zinc250k-settled/model --smiles $data/prepared/train.smi --width 0.95 --out runs/zinc250k-shipped
+$molvae evaluate runs/zinc250k-shipped --smiles $data/prepared/valid.smi --to-card
