@@ -77,19 +77,21 @@ def _before(facts: Mapping[str, Any] | None) -> list[str]:
     """The training that this one went on from, and the one before that."""
     if facts is None:
         return []
-    where = f"On {facts['hardware']['device']}, commit `{facts['commit']}`; its weights: `{facts['weights']}`."
+    where = (
+        f"On {facts['hardware']['device']}, commit `{facts['commit']}`, with {_molecules(facts['data'])} training "
+        f"molecules; its weights: `{facts['weights']}`."
+    )
     head = f"## The training before: {facts['step']} steps, {facts['seconds'] / 60:.1f} minutes"
     return [head, "", where, "", *_recipe(facts), *_before(facts.get("start"))]
 
 
 def _origin(facts: Mapping[str, Any]) -> list[str]:
     data, machine = facts.get("data", {}), facts.get("hardware", {})
-    counts, added = data.get("counts") or {}, data.get("synthetic")
-    synthetic = f", and {added['molecules']} synthetic ones (corpus `{added['digest']}`)" if added else ""
+    counts = data.get("counts") or {}
     return [
         "| | |",
         "|---|---|",
-        f"| training molecules | {counts.get('train', 'unknown')}{synthetic} |",
+        f"| training molecules | {_molecules(data)} |",
         f"| validation molecules | {counts.get('valid', 'unknown')} |",
         f"| prepared corpus (SHA-256 of its manifest) | `{data.get('digest', 'unknown')}` |",
         *(f"| source `{name}` (SHA-256) | `{digest}` |" for name, digest in (data.get("source") or {}).items()),
@@ -100,6 +102,12 @@ def _origin(facts: Mapping[str, Any]) -> list[str]:
         f"| versions | {', '.join(f'{k} {v}' for k, v in facts.get('versions', {}).items())} |",
         f"| training time | {facts.get('seconds', 0) / 60:.1f} minutes, {facts.get('step', 0)} steps |",
     ]
+
+
+def _molecules(data: Mapping[str, Any]) -> str:
+    """How many were trained on."""
+    corpus, added = (data.get("counts") or {}).get("train", "unknown"), data.get("synthetic")
+    return f"{corpus} and {added['molecules']} synthetic (corpus `{added['digest']}`)" if added else f"{corpus}"
 
 
 def _refitted(prior: Mapping[str, Any] | None) -> list[str]:

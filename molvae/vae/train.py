@@ -129,8 +129,8 @@ def _run(
     corpus, synthetic, start = source
     vae = _begin(recipe, corpus, start)
     plain = vae.net
-    lessons = _lessons(recipe, corpus, synthetic, vae)
-    batches, labels = LengthBatches(lessons.texts, vae.vocab, settings.batch), lessons.labels
+    examples = _examples(recipe, corpus, synthetic, vae)
+    batches, labels = LengthBatches(examples.texts, vae.vocab, settings.batch), examples.labels
     per_epoch = batches.steps // world
     if not per_epoch:
         raise TrainingError(f"{batches.steps} batches are too few for {world} devices")
@@ -139,13 +139,13 @@ def _run(
         plain.heads.standardise(labels)
     bare = settings.optimizer(plain)
     progress = load_state(out / "state.safetensors", plain, bare)
-    if progress.step and progress.corpus != lessons.digest:
+    if progress.step and progress.corpus != examples.digest:
         where = corpus.folder if recipe.synthetic is None else f"{corpus.folder} or {recipe.synthetic}"
         raise TrainingError(f"{where} has changed since {out} was begun; bring it back, or take a new --out")
-    progress = replace(progress, corpus=lessons.digest)
+    progress = replace(progress, corpus=examples.digest)
     descend = Descent(fabric, plain, bare, settings, steps)
     facts = _facts(recipe, corpus, fabric, start)
-    facts["data"] |= lessons.facts
+    facts["data"] |= examples.facts
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     plain.train()
@@ -217,7 +217,7 @@ def _readable(corpus: Corpus, start: SmilesVAE, name: str) -> Corpus:
     return kept
 
 
-class _Lessons(NamedTuple):
+class _Examples(NamedTuple):
     """What is trained on: strings, their labels ``(n, properties)``; the digest of it all; facts of what was added."""
 
     texts: tuple[str, ...]
@@ -226,11 +226,11 @@ class _Lessons(NamedTuple):
     facts: dict[str, Any]
 
 
-def _lessons(recipe: TrainRecipe, corpus: Corpus, synthetic: Corpus | None, vae: SmilesVAE) -> _Lessons:
+def _examples(recipe: TrainRecipe, corpus: Corpus, synthetic: Corpus | None, vae: SmilesVAE) -> _Examples:
     """The training part and, of the synthetic molecules, those that the model can write and no part has."""
     labels = _labels(corpus, recipe.net.properties)
     if synthetic is None:
-        return _Lessons(corpus.train, labels, corpus.digest, {})
+        return _Examples(corpus.train, labels, corpus.digest, {})
     held = {*corpus.train, *corpus.valid, *corpus.test}
     kept = [k for k, text in enumerate(synthetic.train) if text not in held and vae.reads(text)]
     found = torch.full((len(kept), labels.shape[1]), math.nan)
@@ -239,7 +239,7 @@ def _lessons(recipe: TrainRecipe, corpus: Corpus, synthetic: Corpus | None, vae:
             found[:, column] = torch.from_numpy(synthetic.labels["train"][kept, synthetic.properties.index(name)])
     texts, digest = (*corpus.train, *(synthetic.train[k] for k in kept)), f"{corpus.digest} {synthetic.digest}"
     facts = {"molecules": len(kept), "digest": synthetic.digest, "source": synthetic.manifest.get("source")}
-    return _Lessons(texts, torch.cat([labels, found]), digest, {"synthetic": facts})
+    return _Examples(texts, torch.cat([labels, found]), digest, {"synthetic": facts})
 
 
 def _labels(corpus: Corpus, properties: tuple[str, ...]) -> torch.Tensor:

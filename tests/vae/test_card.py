@@ -40,10 +40,17 @@ def test_every_fact_is_on_the_card():
 
 def test_the_trainings_before_are_on_the_card():
     first = {**FACTS, "weights": "w1", "step": 7, "recipe": {"seed": 11}}
-    second = {**FACTS, "weights": "w2", "step": 8, "recipe": {"seed": 22}, "start": first}
+    added = {**FACTS["data"], "synthetic": {"molecules": 77, "digest": "made1"}}
+    second = {**FACTS, "weights": "w2", "step": 8, "recipe": {"seed": 22}, "start": first, "data": added}
     text = card.card_text({**FACTS, "start": second})
     assert text.index("before: 8 steps, 1.5 minutes") < text.index("before: 7 steps")
-    for shown in ("`w1`", "`w2`", '"seed": 11', '"seed": 22'):
+    for shown in (
+        "`w1`",
+        "`w2`",
+        '"seed": 11',
+        '"seed": 22',
+        "160 and 77 synthetic (corpus `made1`) training molecules",
+    ):
         assert shown in text
     assert "The training before" not in card.card_text(FACTS)
 

@@ -429,7 +429,7 @@ def test_synthetic_molecules_are_trained_on_and_nothing_else(corpus_folder, reci
         train(recipe(synthetic=str(tmp_path / "nowhere")), tmp_path / "whole")
     model = train(settings, tmp_path / "whole")
     assert model_facts(model)["data"]["synthetic"]["molecules"] == len(new) > 1
-    assert f"160, and {len(new)} synthetic ones" in (model / "card.md").read_text()
+    assert f"160 and {len(new)} synthetic" in (model / "card.md").read_text()
     assert len(load_model(model).known) == len(corpus.train)
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "stopped", stop_at(5))
