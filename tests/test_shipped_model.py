@@ -51,9 +51,9 @@ def test_the_model_is_small_and_whole_and_says_where_it_comes_from():
 def test_its_recipes_are_those_in_pipelines():
     """The last training, the one that it went on from, and the first."""
     facts = {"start": model_facts("zinc250k")}
-    for name in ("settle_zinc250k", "synthetic_zinc250k", "refine_zinc250k", "train_zinc250k"):
+    for part in ("resemble", "settle", "synthetic", "refine", "train"):
         facts = facts["start"]
-        recipe = molvae.read_recipe(f"pipelines/{name}.toml", molvae.TrainRecipe)
+        recipe = molvae.read_recipe(f"pipelines/{part}_zinc250k.toml", molvae.TrainRecipe)
         assert molvae.TrainRecipe.model_validate_json(json.dumps(facts["recipe"])) == recipe
     assert "start" not in facts
 
