@@ -14,7 +14,6 @@ import itertools
 import math
 import multiprocessing
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,8 @@ from torch import nn
 from molvae.chem.features import ELEMENTS, PROPERTIES, features
 from molvae.chem.molecule import parse_or_none
 from molvae.chem.scorers import SAS
+from molvae.chem.tables import read_rows
+from molvae.errors import DataError
 
 HIDDEN, BATCH, RATE, CHUNK = 256, 1024, 1e-3, 1000
 
@@ -40,11 +41,14 @@ def described(texts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [molecule.smiles for molecule in molecules], counts, np.hstack([descriptors, sas])
 
 
-def describe(texts: Sequence[str]) -> tuple[list[str], torch.Tensor, torch.Tensor]:
-    """`described`, by all cores."""
+def describe(paths: Sequence[str]) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    """`described`, of the different strings of some files, by all cores."""
+    texts = list(dict.fromkeys(row.text for path in paths for row in read_rows(path)))
     chunks = [texts[k : k + CHUNK] for k in range(0, len(texts), CHUNK)]
     with multiprocessing.Pool(initializer=RDLogger.DisableLog, initargs=("rdApp.*",)) as pool:
         smiles, counts, descriptors = zip(*pool.imap(described, chunks), strict=True)
+    if not any(smiles):
+        raise DataError(f"{', '.join(paths)}: no valid SMILES among {len(texts)} different strings")
     found = torch.from_numpy(np.concatenate(descriptors)).float()
     return list(itertools.chain(*smiles)), torch.from_numpy(np.concatenate(counts)), found
 
@@ -139,7 +143,7 @@ def choose(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("samples", nargs="+", help="tables with SMILES, as `molvae sample` writes them")
-    parser.add_argument("--like", required=True, help="a file of SMILES, one a line")
+    parser.add_argument("--like", required=True, help="a file of SMILES, or a table")
     parser.add_argument("--keep", type=float, default=0.3, help="the share of valid samples that is kept")
     parser.add_argument("--epochs", type=int, default=3, help="of the classifier")
     parser.add_argument("--strata", type=int, default=10, help="of each property; 1: none")
@@ -147,9 +151,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", required=True)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    theirs = describe(Path(options.like).read_text().split())
-    tables = [pd.read_csv(path)["SMILES"] for path in options.samples]
-    ours = describe(pd.concat(tables).drop_duplicates().tolist())
+    try:
+        theirs, ours = describe([options.like]), describe(options.samples)
+    except DataError as error:
+        raise SystemExit(f"error: {error}") from None
     n = len(theirs[0])
     counts, descriptors = torch.cat([theirs[1], ours[1]]), torch.cat([theirs[2], ours[2]])
     odds = log_odds(counts, descriptors, torch.arange(len(counts)) < n, options.epochs)

@@ -52,3 +52,8 @@ def test_of_samples_those_are_kept_that_look_like_the_corpus(tmp_path):
     assert sum("F" in smiles for smiles in kept) < 0.1 * len(kept)
     assert said.split()[0] == "corpus"
     assert "% of pairs" in said
+    (tmp_path / "none.csv").write_text("SMILES\nnothing\n")
+    command[1] = tmp_path / "none.csv"
+    done = subprocess.run([sys.executable, *map(str, [*command, "-o", "no"])], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'none.csv'}: no valid SMILES")

@@ -21,7 +21,7 @@ from molvae.vae.checkpoint import load_model, model_facts
 from molvae.vae.corpus import Corpus, LengthBatches
 from molvae.vae.prepare import PrepareSettings, prepare
 from molvae.vae.recipe import TrainRecipe
-from molvae.vae.train import _begin, _lessons, make_fabric, train
+from molvae.vae.train import _begin, _examples, make_fabric, train
 from molvae.vae.vocab import Vocab
 
 BF16 = torch.cpu._is_avx512_bf16_supported()
@@ -453,13 +453,13 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
         corpus=str(tmp_path / "corpus"), synthetic=str(tmp_path / "made"), net={"properties": ["logP", "QED"]}
     )
     corpus, more = (Corpus.load(tmp_path / name) for name in ("corpus", "made"))
-    lessons = _lessons(both, corpus, more, _begin(both, corpus, None))
-    assert lessons.texts[:50] == corpus.train
-    rows = [more.train.index(text) for text in lessons.texts[50:]]
+    examples = _examples(both, corpus, more, _begin(both, corpus, None))
+    assert examples.texts[:50] == corpus.train
+    rows = [more.train.index(text) for text in examples.texts[50:]]
     assert len(rows) > 10
-    assert lessons.labels[50:, 0].isnan().all()
-    np.testing.assert_array_equal(lessons.labels[50:, 1], more.labels["train"][rows, 0])
-    np.testing.assert_array_equal(lessons.labels[:50], corpus.labels["train"])
+    assert examples.labels[50:, 0].isnan().all()
+    np.testing.assert_array_equal(examples.labels[50:, 1], more.labels["train"][rows, 0])
+    np.testing.assert_array_equal(examples.labels[:50], corpus.labels["train"])
 
 
 def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe, tmp_path):
