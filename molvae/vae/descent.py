@@ -55,7 +55,7 @@ class Descent:
         ids = torch.from_numpy(tokens).to(device).long()
         known = None if labels is None else labels.to(device)
         noise, astray = _noise(settings, len(ids), self._plain.settings.latent, (seed, step, rank))
-        set_rate(self._optimizers, cosine((step + 1) / self._steps, settings.warmup))
+        set_rate(self._optimizers, cosine((step + 1) / self._steps, settings.warmup, settings.hold))
 
         terms = self._net(ids, noise.to(device), known, astray.to(device))
         share = torch.where(astray > 0, settings.astray_weight, 1.0)[:, 0].to(device)

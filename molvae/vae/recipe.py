@@ -19,6 +19,7 @@ class TrainSettings(Component):
     batch: int = Field(256, ge=1, description="molecules in a step, on each device")
     optimizer: Optimisers = AdamWSettings()
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the training in which the learning rate rises")
+    hold: float = Field(0.0, ge=0, lt=1, description="share of the training after which it falls, if later than that")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     beta: Beta = LinearBeta()
     free_bits: float = Field(0.0, ge=0, description="nats of KL that each latent dimension has for free")

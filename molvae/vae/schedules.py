@@ -43,8 +43,11 @@ class CyclicBeta(Component):
 Beta = Annotated[LinearBeta | CyclicBeta, Field(discriminator="kind")]
 
 
-def cosine(progress: float, warmup: float) -> float:
-    """Factor on the learning rate: a straight rise during ``warmup``, then half a cosine down to 0."""
+def cosine(progress: float, warmup: float, hold: float = 0.0) -> float:
+    """Factor on the learning rate: a straight rise in ``warmup``, 1 until ``hold``, then half a cosine down to 0."""
     if progress < warmup:
         return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) if progress < 1 else 0.0
+    fall = max(warmup, hold)
+    if progress < fall:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (progress - fall) / (1 - fall))) if progress < 1 else 0.0

@@ -36,13 +36,19 @@ def test_the_learning_rate_warms_up_then_falls_as_a_cosine(progress, factor):
     assert cosine(progress, 0.2) == pytest.approx(factor, abs=1e-12)
 
 
+@pytest.mark.parametrize(("progress", "factor"), [(0.1, 0.5), (0.2, 1), (0.59, 1), (0.6, 1), (0.8, 0.5), (1, 0)])
+def test_the_learning_rate_may_stay_full_for_a_while(progress, factor):
+    assert cosine(progress, 0.2, hold=0.6) == pytest.approx(factor, abs=1e-12)
+    assert cosine(progress, 0.2, hold=0.1) == cosine(progress, 0.2)
+
+
 def test_without_warm_up_the_learning_rate_starts_full():
     assert cosine(0.0, 0.0) == 1.0
 
 
-@given(shares, st.floats(0, 0.99))
-def test_the_factor_is_between_0_and_1(progress, warmup):
-    assert 0 <= cosine(progress, warmup) <= 1
+@given(shares, st.floats(0, 0.99), st.floats(0, 0.99))
+def test_the_factor_is_between_0_and_1(progress, warmup, hold):
+    assert 0 <= cosine(progress, warmup, hold) <= 1
 
 
 @given(shares, st.floats(0, 10), st.floats(0, 10), shares)
