@@ -77,12 +77,10 @@ def _before(facts: Mapping[str, Any] | None) -> list[str]:
     """The training that this one went on from, and the one before that."""
     if facts is None:
         return []
-    where = (
-        f"On {facts['hardware']['device']}, commit `{facts['commit']}`, with {_molecules(facts['data'])} training "
-        f"molecules; its weights: `{facts['weights']}`."
-    )
+    where = f"On {facts['hardware']['device']}, commit `{facts['commit']}`; its weights: `{facts['weights']}`."
+    data = [f"Training molecules: {_molecules(facts['data'])}.", ""] if "data" in facts else []
     head = f"## The training before: {facts['step']} steps, {facts['seconds'] / 60:.1f} minutes"
-    return [head, "", where, "", *_recipe(facts), *_before(facts.get("start"))]
+    return [head, "", where, "", *data, *_recipe(facts), *_before(facts.get("start"))]
 
 
 def _origin(facts: Mapping[str, Any]) -> list[str]:

@@ -49,10 +49,12 @@ def test_the_trainings_before_are_on_the_card():
         "`w2`",
         '"seed": 11',
         '"seed": 22',
-        "160 and 77 synthetic (corpus `made1`) training molecules",
+        "Training molecules: 160 and 77 synthetic (corpus `made1`).",
     ):
         assert shown in text
     assert "The training before" not in card.card_text(FACTS)
+    fine_tuned = {key: value for key, value in second.items() if key != "data"}  # a campaign's model
+    assert card.card_text({**FACTS, "start": fine_tuned}).count("Training molecules: ") == 1
 
 
 def test_an_evaluation_is_on_the_card_where_there_was_one():
