@@ -16,7 +16,6 @@ import multiprocessing
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from rdkit import RDLogger
 from torch import nn
@@ -26,6 +25,7 @@ from molvae.chem.molecule import parse_or_none
 from molvae.chem.scorers import SAS
 from molvae.chem.tables import read_rows
 from molvae.errors import DataError
+from molvae.folders import write_atomic
 
 HIDDEN, BATCH, RATE, CHUNK = 256, 1024, 1e-3, 1000
 
@@ -162,7 +162,7 @@ def main() -> None:
     cells = strata(theirs[2].numpy(), ours[2].numpy(), options.strata)
     kept = choose(odds[n:], *cells, options.keep, chance)
     below = chance.choice(odds[n:], 100_000) < chance.choice(odds[:n], 100_000)
-    pd.DataFrame({"SMILES": list(itertools.compress(ours[0], kept))}).to_csv(options.output, index=False)
+    write_atomic(options.output, "\n".join(["SMILES", *itertools.compress(ours[0], kept)]) + "\n")
     for name, rows in [("corpus", theirs[2]), ("samples", ours[2]), ("kept", ours[2][torch.from_numpy(kept)])]:
         weight, logp, sas = rows[:, STRATIFIED].mean(0).tolist()
         print(f"{name:8} {len(rows):9,}  means: molecular weight {weight:.1f}, logP {logp:.3f}, SAS {sas:.3f}")
