@@ -127,11 +127,9 @@ def choose(
 ) -> np.ndarray:
     """Which samples to keep ``(n,)``: of each stratum what the corpus has of it, or all where there are fewer."""
     kept = np.zeros(len(odds), dtype=bool)
-    order = np.argsort(ours, kind="stable")
-    cells, counts = np.unique(theirs, return_counts=True)
-    first, last = np.searchsorted(ours[order], cells), np.searchsorted(ours[order], cells, side="right")
-    for rows, share in zip(map(order.__getitem__, map(slice, first, last)), counts / len(theirs), strict=True):
-        wanted = keep * len(odds) * share
+    for cell, count in zip(*np.unique(theirs, return_counts=True), strict=True):
+        rows = np.flatnonzero(ours == cell)
+        wanted = keep * len(odds) * (count / len(theirs))
         if wanted >= len(rows):
             kept[rows] = True
         else:

@@ -49,7 +49,7 @@ def test_the_model_is_small_and_whole_and_says_where_it_comes_from():
 
 
 def test_its_recipes_are_those_in_pipelines():
-    """The last training, the one that it went on from, and the first."""
+    """Those of each training, the last first."""
     facts = {"start": model_facts("zinc250k")}
     for part in ("resemble", "settle", "synthetic", "refine", "train"):
         facts = facts["start"]
