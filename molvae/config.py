@@ -3,25 +3,49 @@
 import difflib
 import hashlib
 import json
+import logging
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic._internal._model_construction import ModelMetaclass
 
 from molvae.errors import RecipeError
 
+log = logging.getLogger("molvae")
 
-class Component(BaseModel):
+
+class _Refusing(ModelMetaclass):
+    """Settings that do not fit are refused in our words from Python, too, and not in pydantic's."""
+
+    def __call__(cls, *values: Any, **settings: Any) -> Any:  # noqa: N805 (of a metaclass)
+        """Build one.
+
+        Raises:
+            RecipeError: names each setting that does not fit.
+        """
+        try:
+            return super().__call__(*values, **settings)
+        except ValidationError as error:
+            raise _refusal(error, typing.cast(type[BaseModel], cls), cls.__name__) from error
+
+
+class Component(BaseModel, metaclass=_Refusing):
     """A frozen value whose fields are its settings; unknown settings are refused.
 
-    Whatever a recipe can choose is a subclass. Where there is a choice of several, each has a field
-    ``kind: Literal["..."]`` and the recipe's field is a union of them, discriminated by it.
+    Whatever a recipe can choose is a subclass. Where there is a choice of several, each of ours has a field
+    ``kind: Literal["..."]``, and the recipe's field is annotated with a `molvae.registry.Registry` of them.
+
+    Attributes:
+        ALIASES: dotted keys of earlier releases, and what each is called now; a recipe may have either for a release.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ALIASES: ClassVar[Mapping[str, str]] = {}
 
 
 Recipe = TypeVar("Recipe", bound=Component)
@@ -51,18 +75,60 @@ def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str]
 
 
 def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "the recipe") -> Recipe:
-    """A recipe from nested dictionaries; types are strict, so ``"10"`` is not a number."""
+    """A recipe from nested dictionaries; types are strict, so ``"10"`` is not a number.
+
+    Keys of earlier releases are read by their new names, each with a remark.
+    """
+    table, renamed = with_new_keys(table, schema.ALIASES)
+    for old, new in renamed.items():
+        log.warning("%s: %s is called %s now; the old name will go in a later release", source, old, new)
     table = _with_default_kinds(table, schema)
     try:
         return schema.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
-        found = error.errors()
-        _refuse_another_command_s(found, schema, source)
-        inner = {item["loc"][:-k] for item in found for k in range(1, len(item["loc"]))}
-        # a list whose items do not fit counts as too short as well: what is wrong with the items says it all
-        told = [item for item in found if item["type"] != "too_short" or item["loc"] not in inner]
-        lines = [_explain(dict(item), schema) for item in told]
-        raise RecipeError(f"{source} does not fit:\n" + "\n".join(f"  {line}" for line in lines)) from error
+        raise _refusal(error, schema, source) from error
+
+
+def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A copy of the table in which old dotted keys have their new names, and which were found.
+
+    Raises:
+        RecipeError: a key stands there by its old and by its new name.
+    """
+    found: dict[str, str] = {}
+    copy: dict[str, Any] = json.loads(json.dumps(table, default=str))
+    for old, new in sorted(aliases.items(), key=lambda pair: -pair[0].count(".")):
+        *parents, last = old.split(".")
+        place: Any = copy
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, Mapping) else None
+        if not isinstance(place, dict) or last not in place:
+            continue
+        value = place.pop(last)
+        *parents, last = new.split(".")
+        place = copy
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if not isinstance(place, dict) or (last in place and not (_both_tables(place[last], value))):
+            raise RecipeError(f"{old} is called {new} now, and the recipe has both; take {old} out")
+        place[last] = {**value, **place[last]} if last in place else value
+        found[old] = new
+    return copy, found
+
+
+def _both_tables(one: Any, other: Any) -> bool:
+    return isinstance(one, Mapping) and isinstance(other, Mapping) and not one.keys() & other.keys()
+
+
+def _refusal(error: ValidationError, schema: type[BaseModel], source: str) -> RecipeError:
+    """What does not fit, a line a key."""
+    found = error.errors(include_url=False)
+    _refuse_another_command_s(found, schema, source)
+    inner = {item["loc"][:-k] for item in found for k in range(1, len(item["loc"]))}
+    # a list whose items do not fit counts as too short as well: what is wrong with the items says it all
+    told = [item for item in found if item["type"] != "too_short" or item["loc"] not in inner]
+    lines = [_explain(dict(item), schema) for item in told]
+    return RecipeError(f"{source} does not fit:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 def as_table(recipe: Component) -> dict[str, Any]:
@@ -144,39 +210,56 @@ def _explain(item: dict[str, Any], schema: type[BaseModel]) -> str:
     where = item["loc"]
     key = ".".join(str(part) for part in where) or "(top level)"
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(str(where[-1]), _keys_at(schema, where[:-1]))}"
+        known = sorted({name for model in _models_at(schema, where[:-1]) for name in model.model_fields})
+        return f"{key}: unknown key{_owners(schema, where) or nearest(str(where[-1]), known)}"
     if item["type"] == "missing":
         return f"{key}: this key is required"
     if item["type"] == "union_tag_invalid":
         context = item["ctx"]
-        known = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
-        return f"{key}: there is no kind {context['tag']!r}{nearest(str(context['tag']), known)}"
+        tags = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
+        return f"{key}: there is no kind {context['tag']!r}{nearest(str(context['tag']), tags)}"
     if item["type"] == "union_tag_not_found":
         return f"{key}: the key 'kind' is required here"
-    came = json.dumps(item.get("input"), default=str)
+    if item["type"] in ("no_such_kind", "no_such_part"):
+        return f"{key}: {item['msg']}"
+    came = json.dumps(item.get("input"), default=repr)
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{key}: {message}; it is {came if len(came) < 80 else came[:80] + '…'}"
 
 
-def _keys_at(schema: Any, where: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model that the location ``where`` of a validation error leads to."""
+def _owners(schema: type[BaseModel], where: tuple[int | str, ...]) -> str:
+    """Which other kinds have a key that the chosen one has not."""
+    members = _models_at(schema, where[:-2]) if len(where) > 1 else []
+    if not any(where[-2] in kinds(model) for model in members):
+        return ""
+    owners = sorted(repr(kind) for model in members if where[-1] in model.model_fields for kind in kinds(model))
+    return f": the kind {where[-2]!r} does not read it, but {' and '.join(owners)}" if owners else ""
+
+
+def _models_at(schema: Any, where: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models that may stand at the location ``where`` of a validation error."""
     choices = _models(schema)
     for part in where:
-        by_kind = [m for m in choices if part in typing.get_args(_kind(m))]
+        by_kind = [model for model in choices if part in kinds(model)]
         if by_kind:
             choices = by_kind
         elif isinstance(part, str):
-            fields = [m.model_fields[part] for m in choices if part in m.model_fields]
-            choices = [model for field in fields for model in _models(field.annotation)]
-    return sorted({name for model in choices for name in model.model_fields})
+            fields = [model.model_fields[part] for model in choices if part in model.model_fields]
+            choices = [model for field in fields for model in _models(typing.Annotated[(field.annotation, field)])]
+    return choices
 
 
-def _kind(model: type[BaseModel]) -> Any:
-    return model.model_fields["kind"].annotation if "kind" in model.model_fields else None
+def kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    """The ``kind`` that a recipe chooses one of our components by; nothing for others."""
+    return typing.get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """All pydantic models inside a type: of ``tuple[A | B, ...] | None`` both A and B."""
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, BaseModel) else []
+    """All components inside a type: of ``tuple[A | B, ...] | None`` both A and B, of a registry's field its members."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) is typing.Annotated:
+        marks = [mark for one in annotation.__metadata__ for mark in (one, *getattr(one, "metadata", ()))]
+        members = [model for mark in marks for model in getattr(mark, "members", ())]
+        return members or _models(annotation.__origin__)
     return [model for inner in typing.get_args(annotation) for model in _models(inner)]

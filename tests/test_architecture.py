@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "config", "folders", "workers"}
+FOUNDATION = {"errors", "config", "registry", "folders", "workers"}
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
-    "folders": {"errors", "config", "workers"},
+    "registry": {"errors", "config"},
+    "folders": {"errors", "config", "registry", "workers"},
     "workers": set(),
     "chem": FOUNDATION,
     "vae": FOUNDATION | {"chem"},

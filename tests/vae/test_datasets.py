@@ -9,9 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from molvae.errors import DataError, FolderBusy, FolderError, UsageError
+from molvae.errors import DataError, FolderBusy, FolderError, RecipeError, UsageError
 from molvae.folders import only_writer, unseal
 from molvae.vae import datasets
 from molvae.vae.datasets import Dataset, Part, available, fetch
@@ -125,7 +124,7 @@ def test_the_list_of_datasets():
 
 def test_a_part_has_one_source():
     for sources in ({}, {"url": "https://example.org", "rdkit": "a.smi"}):
-        with pytest.raises(ValidationError, match="either a url or a path in rdkit"):
+        with pytest.raises(RecipeError, match="either a url or a path in rdkit"):
             Part(name="all", molecules=1, **sources)
 
 

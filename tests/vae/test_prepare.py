@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from molvae.chem.molecule import Molecule
 from molvae.chem.tables import rdkit_file
@@ -168,7 +167,7 @@ def test_sources_that_cannot_be_read_leave_no_folder(tmp_path, name, content, me
 
 
 def test_settings_are_checked(tmp_path):
-    with pytest.raises(ValidationError):
+    with pytest.raises(RecipeError):
         PrepareSettings(valid=-1)
     with pytest.raises(RecipeError, match="test"):
         parse_recipe({"test": 1.5}, PrepareSettings)

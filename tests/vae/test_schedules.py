@@ -3,8 +3,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from molvae.errors import RecipeError
 from molvae.vae.schedules import CyclicBeta, LinearBeta, cosine
 
 shares = st.floats(0, 1)
@@ -58,5 +58,5 @@ def test_linear_beta_stays_between_its_ends(progress, start, end, over):
 
 
 def test_a_negative_beta_is_refused():
-    with pytest.raises(ValidationError):
+    with pytest.raises(RecipeError):
         LinearBeta(end=-0.1)
