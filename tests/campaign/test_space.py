@@ -67,7 +67,8 @@ def test_a_space_that_remembers_encodes_each_text_once(model_space, monkeypatch)
     z = space.encode(["C", "CCO", "C", "CC"])
     assert asked == [["C", "CC"]]
     assert z[1].tolist() == given.tolist()
-    assert z[[0, 2, 3]].tolist() == before(["C", "C", "CC"]).tolist()
+    # a batch of another size may round otherwise where PyTorch multiplies
+    np.testing.assert_allclose(z[[0, 2, 3]], before(["C", "C", "CC"]), atol=1e-6)
     assert space.encode(["CC", "C"]).tolist() == z[[3, 0]].tolist()
     assert len(asked) == 1
     assert (space.latent, space.fingerprint, space.knows("CCO")) == (5, "abc", True)
