@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from molvae.campaign.campaign import Campaign
-    from molvae.campaign.export import export
     from molvae.campaign.recipe import CampaignRecipe
+    from molvae.campaign.report.table import export
     from molvae.chem.molecule import Molecule
     from molvae.chem.objectives import Objective
     from molvae.chem.pictures import write_picture
     from molvae.config import read_recipe
+    from molvae.data.datasets import fetch
+    from molvae.data.prepare import PrepareSettings, prepare
     from molvae.errors import MolvaeError
-    from molvae.vae.checkpoint import load_model as load
-    from molvae.vae.datasets import fetch
-    from molvae.vae.explore import interpolate, neighbors, predict
-    from molvae.vae.map_page import write_map
-    from molvae.vae.maps import latent_map
-    from molvae.vae.metrics import evaluate
+    from molvae.latent.explore import interpolate, neighbors, predict
+    from molvae.latent.map_page import write_map
+    from molvae.latent.projection import latent_map
+    from molvae.vae.evaluation.metrics import evaluate
+    from molvae.vae.folder import load_model as load
     from molvae.vae.model import Posterior, SmilesVAE
-    from molvae.vae.prepare import PrepareSettings, prepare
-    from molvae.vae.recipe import TrainRecipe
-    from molvae.vae.train import train
+    from molvae.vae.training.loop import train
+    from molvae.vae.training.recipe import TrainRecipe
 
 _HOMES = {
     "Campaign": "campaign.campaign",
@@ -33,21 +33,21 @@ _HOMES = {
     "MolvaeError": "errors",
     "Objective": "chem.objectives",
     "Posterior": "vae.model",
-    "PrepareSettings": "vae.prepare",
+    "PrepareSettings": "data.prepare",
     "SmilesVAE": "vae.model",
-    "TrainRecipe": "vae.recipe",
-    "evaluate": "vae.metrics",
-    "export": "campaign.export",
-    "fetch": "vae.datasets",
-    "interpolate": "vae.explore",
-    "latent_map": "vae.maps",
-    "load": "vae.checkpoint",
-    "neighbors": "vae.explore",
-    "predict": "vae.explore",
-    "prepare": "vae.prepare",
+    "TrainRecipe": "vae.training.recipe",
+    "evaluate": "vae.evaluation.metrics",
+    "export": "campaign.report.table",
+    "fetch": "data.datasets",
+    "interpolate": "latent.explore",
+    "latent_map": "latent.projection",
+    "load": "vae.folder",
+    "neighbors": "latent.explore",
+    "predict": "latent.explore",
+    "prepare": "data.prepare",
     "read_recipe": "config",
-    "train": "vae.train",
-    "write_map": "vae.map_page",
+    "train": "vae.training.loop",
+    "write_map": "latent.map_page",
     "write_picture": "chem.pictures",
 }
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 
 import molvae
+from molvae.data.vocab import END
 from molvae.vae.card import hardware
-from molvae.vae.generate import CHUNK, generate
-from molvae.vae.vocab import END
+from molvae.vae.decoding import CHUNK, generate
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ from pebble import ProcessExpired, ProcessPool
 from rdkit import DataStructs
 
 import molvae
-from molvae.campaign.start import FromTraining
-from molvae.campaign.state import Observed, State
-from molvae.campaign.store import FILE, Round, Store
+from molvae.campaign.propose.initial import FromTraining
+from molvae.campaign.record.state import Observed, State
+from molvae.campaign.record.store import FILE, Round, Store
 from molvae.chem.fingerprints import morgan
 from molvae.chem.guacamol import GUACAMOL
 from molvae.chem.scorers import SAS

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from molvae.chem.tables import RDKIT_VERSION, rdkit_file, read_rows
-from molvae.vae.prepare import PrepareSettings, prepare
+from molvae.data.prepare import PrepareSettings, prepare
+from molvae.data.tables import RDKIT_VERSION, rdkit_file, read_rows
 
 
 def main() -> None:

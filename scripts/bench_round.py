@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import molvae
-from molvae.campaign.ask import next_round
+from molvae.campaign.propose.bayes import next_round
+from molvae.campaign.record.state import Observed, Proposal, State, fold
 from molvae.campaign.space import LatentSpace
-from molvae.campaign.state import Observed, Proposal, State, fold
 
 
 def observed(recipe: molvae.CampaignRecipe, space: LatentSpace, smiles: list[str]) -> State:

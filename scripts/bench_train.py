@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 from molvae import TrainRecipe, read_recipe, train
-from molvae.vae import compiled
 from molvae.vae.card import hardware
-from molvae.vae.nets import Net
-from molvae.vae.optimizers import set_rate
+from molvae.vae.nets.kernel import library as compiled
+from molvae.vae.nets.nets import Net
+from molvae.vae.training.optimizers import set_rate
 
 RECIPE = Path(__file__).resolve().parent.parent / "pipelines" / "train_zinc250k.toml"
 CHARACTERS, LENGTH, MOLECULES = 36, 44, 220_010

@@ -15,9 +15,9 @@ import torch
 from rdkit import Chem, rdBase
 
 import molvae
-from molvae.vae.generate import generate
-from molvae.vae.grammar import Grammar
-from molvae.vae.vocab import END
+from molvae.data.vocab import END
+from molvae.vae.decoding import generate
+from molvae.vae.grammar.mask import Grammar
 
 CHUNK = 4096
 

@@ -23,7 +23,7 @@ from torch import nn
 from molvae.chem.features import ELEMENTS, PROPERTIES, features
 from molvae.chem.molecule import parse_or_none
 from molvae.chem.scorers import SAS
-from molvae.chem.tables import read_rows
+from molvae.data.tables import read_rows
 from molvae.errors import DataError
 from molvae.folders import write_atomic
 

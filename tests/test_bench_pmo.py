@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from molvae.campaign.state import Failed, Observed, Proposal, fold
-from molvae.campaign.store import Round, Store
+from molvae.campaign.record.state import Failed, Observed, Proposal, fold
+from molvae.campaign.record.store import Round, Store
 from molvae.chem.guacamol import GUACAMOL
 from molvae.chem.molecule import Molecule
 from molvae.errors import DataError, RecipeError, UsageError

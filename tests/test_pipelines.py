@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.cli import app
 from molvae.config import read_recipe
-from molvae.vae.recipe import TrainRecipe
+from molvae.vae.training.recipe import TrainRecipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINES = ROOT / "pipelines"

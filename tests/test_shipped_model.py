@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import molvae
-from molvae.vae.checkpoint import find_model, installed_models, model_facts
-from molvae.vae.metrics import sample_statistics
+from molvae.vae.evaluation.metrics import sample_statistics
+from molvae.vae.folder import find_model, installed_models, model_facts
 
 DRUGS = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a recipe holds these settings, and reading a recipe should 
     from botorch.models.model import Model
     from torch import Tensor
 
-    from molvae.bo.finite import Finite
+    from molvae.bo.discrete_posterior import Finite
 
 SCREEN = 20
 """Candidates with the highest score by each taste: a batch is chosen among them."""
@@ -176,7 +176,7 @@ class UCB(Component):
 
     def __call__(self, model: "Model", seen: Observations, candidates: Candidates, q: int, seed: int = 0) -> Choice:
         """Choose ``q`` of the candidates, or all if there are fewer; a pure function of the arguments."""
-        from molvae.bo.finite import Finite
+        from molvae.bo.discrete_posterior import Finite
 
         rng = np.random.default_rng(seed)
         tastes = [self.taste(seen, rng) for _ in range(min(q, len(candidates.X)))]
@@ -221,7 +221,7 @@ class LogEI(Component):
         from botorch.optim import optimize_acqf_discrete
         from linear_operator.utils.warnings import NumericalWarning
 
-        from molvae.bo.finite import Finite
+        from molvae.bo.discrete_posterior import Finite
 
         rng = np.random.default_rng(seed)
         q = min(q, len(candidates.X))
@@ -292,7 +292,7 @@ class Thompson(Component):
         import torch
 
         from molvae.bo.additive import spread
-        from molvae.bo.finite import Finite
+        from molvae.bo.discrete_posterior import Finite
 
         rng = np.random.default_rng(seed)
         tastes = [self.taste(seen, rng) for _ in range(min(q, len(candidates.X)))]

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from molvae.bo.finite import Independent
+from molvae.bo.discrete_posterior import Independent
 from molvae.bo.kernels import Levels, MinMaxKernel, nearness, similarity
 
 Vector = npt.NDArray[np.float64]

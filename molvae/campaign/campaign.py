@@ -11,23 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from molvae.campaign.diagnostics import diagnose
-from molvae.campaign.progress import best, merits, ranked, reason_to_stop, stale, violations
 from molvae.campaign.recipe import CampaignRecipe
+from molvae.campaign.record.merit import best, merits, ranked, reason_to_stop, stale, violations
+from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal, State
+from molvae.campaign.record.store import FILE, Round, Store
+from molvae.campaign.report.diagnostics import diagnose
 from molvae.campaign.space import LatentSpace, Space
-from molvae.campaign.state import Failed, Observed, Outcome, Proposal, State
-from molvae.campaign.store import FILE, Round, Store
-from molvae.chem.tables import read_rows
 from molvae.config import parse_recipe, read_recipe
+from molvae.data.tables import read_rows
+from molvae.data.training_index import KnownMolecules
 from molvae.errors import CampaignError, FolderError, ModelError, RecipeError
 from molvae.folders import claim, only_writer
-from molvae.vae.known import KnownMolecules
 
 if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
     import pandas as pd
 
-    from molvae.campaign.ask import Asked
-    from molvae.campaign.export import Facts
+    from molvae.campaign.propose.bayes import Asked
+    from molvae.campaign.report.table import Facts
 
 log = logging.getLogger("molvae")
 
@@ -176,7 +176,7 @@ class Campaign:
             return store.state()
 
     def status(self) -> dict[str, Any]:
-        """Where the campaign stands, as plain values; `molvae.campaign.diagnostics` says what the diagnosis means."""
+        """Where the campaign stands, as plain values; see `molvae.campaign.report.diagnostics`."""
         store = Store.read(self.out)
         state, facts = store.state(), store.facts()
         labels = [objective.label for objective in self.recipe.objectives]
@@ -210,20 +210,20 @@ class Campaign:
         }
 
     def table(self) -> "pd.DataFrame":
-        """One row a molecule, SMILES first; `molvae.campaign.export` says what the columns mean."""
-        from molvae.campaign.export import table
+        """One row a molecule, SMILES first; `molvae.campaign.report.table` says what the columns mean."""
+        from molvae.campaign.report.table import table
 
         return table(self.state(), self.recipe, self.facts())
 
     def export(self, path: str | Path) -> int:
         """Write the table in the format of the path's ending, ``columns.json`` beside it; the number of rows."""
-        from molvae.campaign.export import export
+        from molvae.campaign.report.table import export
 
         return export(self.state(), self.recipe, self.facts(), path)
 
     def facts(self) -> "Facts":
         """What tables tell beyond recipe and records; the model is loaded to know what it was trained on."""
-        from molvae.campaign.export import Facts
+        from molvae.campaign.report.table import Facts
 
         store = Store.read(self.out)
         weights = {made.round: made.weights for made in store.rounds()}
@@ -240,7 +240,7 @@ class Campaign:
 
     def _next(self, store: Store) -> tuple[Proposal, ...]:
         """Pending proposals, else those of a new round, which is in the store before they are returned."""
-        from molvae.campaign.ask import start_set
+        from molvae.campaign.propose.bayes import start_set
 
         state = store.state()
         if state.pending:
@@ -267,7 +267,7 @@ class Campaign:
 
         To begin again, the recipe's model is taken.
         """
-        from molvae.campaign.ask import next_round, restart
+        from molvae.campaign.propose.bayes import next_round, restart
 
         began, recipe = time.monotonic(), self.recipe
         if stale(state, recipe):
@@ -283,7 +283,7 @@ class Campaign:
         return proposals, replace(made, seconds=made.seconds + seconds)
 
     def _warn_if_unfit(self) -> None:
-        from molvae.vae.doctor import quick_check
+        from molvae.vae.evaluation.doctor import quick_check
 
         if isinstance(self.space, LatentSpace):
             for warning in quick_check(self.space.model):

@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 
 from molvae.bo.acquisitions import UCB, Acquisition
 from molvae.bo.surrogates import AdditiveGP, Surrogate
-from molvae.campaign.baselines import Baseline, GradientAscent, LatentCMAES
-from molvae.campaign.executors import Executor, Processes
-from molvae.campaign.learning import Learning
-from molvae.campaign.restarts import Restarts
-from molvae.campaign.search import Search
-from molvae.campaign.start import FromPrior, Given, Start
+from molvae.campaign.evaluate.executors import Executor, Processes
+from molvae.campaign.propose.baselines import Baseline, GradientAscent, LatentCMAES
+from molvae.campaign.propose.initial import FromPrior, Given, Start
+from molvae.campaign.propose.inner_loop import Search
+from molvae.campaign.propose.restarts import Restarts
+from molvae.campaign.propose.retrain import Learning
 from molvae.chem.objectives import Objective
 from molvae.config import Component
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from molvae.vae.known import KnownMolecules
+from molvae.data.training_index import KnownMolecules
 
 if TYPE_CHECKING:  # the protocol is also for those who never load torch
     from molvae.vae.model import SmilesVAE
@@ -52,7 +52,7 @@ class LatentSpace:
     @classmethod
     def load(cls, name_or_folder: str) -> "LatentSpace":
         """The space of an installed model or a model folder."""
-        from molvae.vae.checkpoint import load_model
+        from molvae.vae.folder import load_model
 
         return cls(load_model(name_or_folder))
 

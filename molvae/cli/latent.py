@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from molvae.cli.models import Column, Device, Model, Seed, Table
+from molvae.cli.model import Column, Device, Model, Seed, Table
 from molvae.cli.rows import encodable, tell_rejected
 from molvae.cli.shell import best_device, command, print_table, progress_bar, remark, see_current_folder
 from molvae.errors import UsageError
@@ -28,9 +28,9 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Properties of each molecule as the model sees them in latent space; rows it cannot read go to a second table."""
-    from molvae.chem.tables import check_ending, read_rows
-    from molvae.vae import explore
-    from molvae.vae.checkpoint import load_model
+    from molvae.data.tables import check_ending, read_rows
+    from molvae.latent import explore
+    from molvae.vae.folder import load_model
 
     if output is not None:
         check_ending(output)
@@ -54,8 +54,8 @@ def neighbors(
     seed: Seed = 0,
 ) -> None:
     """Molecules around a molecule: what its latent point, moved by noise, decodes to; the most frequent first."""
-    from molvae.vae import explore
-    from molvae.vae.checkpoint import load_model
+    from molvae.latent import explore
+    from molvae.vae.folder import load_model
 
     _check(output, n + 1)
     vae = load_model(model, best_device(device))
@@ -83,8 +83,8 @@ def interpolate(
     device: Device = "auto",
 ) -> None:
     """The molecules on the way from A to B in latent space; consecutive points with one molecule make one row."""
-    from molvae.vae import explore
-    from molvae.vae.checkpoint import load_model
+    from molvae.latent import explore
+    from molvae.vae.folder import load_model
 
     _check(output, n + 2)
     vae = load_model(model, best_device(device))
@@ -112,10 +112,10 @@ def latent_map(
     seed: Seed = 0,
 ) -> None:
     """Molecules as points of a plane, near each other where the model finds them alike, coloured by a property."""
-    from molvae.chem.tables import Row, read_table
-    from molvae.vae import maps
-    from molvae.vae.checkpoint import load_model
-    from molvae.vae.map_page import PICTURES, write_map
+    from molvae.data.tables import Row, read_table
+    from molvae.latent import projection as maps
+    from molvae.latent.map_page import PICTURES, write_map
+    from molvae.vae.folder import load_model
 
     _check(output, pictures=PICTURES)
     maps.check_method(method)
@@ -145,7 +145,7 @@ def _between(row: Mapping[Any, Any]) -> str:
 def _check(output: Path | None, molecules: int = 0, pictures: tuple[str, ...] | None = None) -> None:
     """Refuse an ending that is neither a table's nor a picture's, before the work."""
     from molvae.chem.pictures import PICTURES, check_picture
-    from molvae.chem.tables import check_ending
+    from molvae.data.tables import check_ending
 
     known = pictures or PICTURES
     if output is None:
@@ -161,7 +161,7 @@ def _check(output: Path | None, molecules: int = 0, pictures: tuple[str, ...] | 
 
 def _give(found: "pd.DataFrame", output: Path | None, draw: Callable[[Path], None] | None = None) -> None:
     from molvae.chem.pictures import PICTURES
-    from molvae.chem.tables import write_table
+    from molvae.data.tables import write_table
 
     if output is None:
         print_table([{str(key): value for key, value in row.items()} for row in found.to_dict("records")])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from molvae.cli.models import Column, Device, Model, Seed
+from molvae.cli.model import Column, Device, Model, Seed
 from molvae.cli.rows import encodable
 from molvae.cli.shell import best_device, command, print_table, remark
 from molvae.errors import UsageError
@@ -29,11 +29,11 @@ def fit_prior(
     """A model with another prior: samples come from where the encoder puts these molecules, not from N(0, I)."""
     from itertools import islice
 
-    from molvae.chem.tables import read_rows
     from molvae.config import as_table
+    from molvae.data.tables import read_rows
     from molvae.folders import sha256
-    from molvae.vae.checkpoint import load_model, model_facts, save_model
-    from molvae.vae.metrics import text_statistics
+    from molvae.vae.evaluation.metrics import text_statistics
+    from molvae.vae.folder import load_model, model_facts, save_model
     from molvae.vae.prior import prior_settings
 
     chosen = {"kind": kind} if width is None else {"kind": kind, "width": width}

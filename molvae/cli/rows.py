@@ -8,7 +8,7 @@ from molvae.cli.shell import remark
 from molvae.errors import MolvaeError
 
 if TYPE_CHECKING:  # help should load neither torch nor rdkit
-    from molvae.chem.tables import Row
+    from molvae.data.tables import Row
     from molvae.vae.model import SmilesVAE
 
 Reject = dict[str, object]
@@ -47,7 +47,7 @@ def tell_rejected(bad: list[Reject], output: Path | None, good: int) -> None:
     """
     import pandas as pd
 
-    from molvae.chem.tables import write_table
+    from molvae.data.tables import write_table
 
     if not bad:
         return

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from molvae.chem.molecule import Molecule, parse_or_none
+from molvae.data.training_index import KnownMolecules
+from molvae.data.vocab import Vocab
 from molvae.errors import SmilesError, UnknownCharacter, UsageError
-from molvae.vae.generate import beam, generate
-from molvae.vae.known import KnownMolecules
-from molvae.vae.nets import Net, gaussian_kl
+from molvae.vae.decoding import beam, generate
+from molvae.vae.nets.nets import Net, gaussian_kl
 from molvae.vae.prior import Normal, Prior
-from molvae.vae.vocab import Vocab
 
 if TYPE_CHECKING:  # it loads numba, which few decodings need
-    from molvae.vae.grammar import Grammar
+    from molvae.vae.grammar.mask import Grammar
 
 ENCODE_BATCH = 1024
 COLDEST = 1e-3
@@ -93,7 +93,7 @@ class SmilesVAE:
     @cached_property
     def grammar(self) -> "Grammar":
         """Which characters of the vocabulary may follow each other."""
-        from molvae.vae.grammar import Grammar
+        from molvae.vae.grammar.mask import Grammar
 
         return Grammar(self.vocab, self.longest)
 

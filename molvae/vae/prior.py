@@ -17,7 +17,7 @@ from torch.distributions import MultivariateNormal
 
 from molvae.config import Component, parse_recipe
 from molvae.errors import UsageError
-from molvae.vae.flows import Couplings, factor
+from molvae.vae.nets.couplings import Couplings, factor
 
 FEWEST = 20
 """Molecules that a density is fitted to, at least."""

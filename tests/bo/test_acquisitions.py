@@ -8,7 +8,7 @@ from botorch.acquisition import LogExpectedImprovement
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 
 from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Observations, Taste, Thompson, log_probability
-from molvae.bo.finite import Finite, moments
+from molvae.bo.discrete_posterior import Finite, moments
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.config import parse_recipe
 from molvae.errors import RecipeError

@@ -6,8 +6,8 @@ from types import ModuleType
 import pytest
 
 from molvae.campaign.recipe import CampaignRecipe
-from molvae.campaign.state import State
-from molvae.campaign.store import FILE
+from molvae.campaign.record.state import State
+from molvae.campaign.record.store import FILE
 from molvae.config import parse_recipe
 
 HERE = Path(__file__).parent
@@ -33,10 +33,10 @@ def model_folder(tmp_path_factory) -> Path:
     """A model that was never trained: graph edits find molecules that it reads."""
     import torch
 
-    from molvae.vae.checkpoint import save_model
+    from molvae.data.vocab import Vocab
+    from molvae.vae.folder import save_model
     from molvae.vae.model import SmilesVAE
-    from molvae.vae.nets import Net, NetSettings
-    from molvae.vae.vocab import Vocab
+    from molvae.vae.nets.nets import Net, NetSettings
 
     vocab = Vocab.of(["CCNOFSclno123()[]@H+-=#"])
     with torch.random.fork_rng(devices=[]):

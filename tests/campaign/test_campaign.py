@@ -9,16 +9,16 @@ import pytest
 from molvae.bo.pareto import hypervolume
 from molvae.campaign import campaign as module
 from molvae.campaign.campaign import Campaign
-from molvae.campaign.progress import utilities
-from molvae.campaign.search import MOVES
-from molvae.campaign.state import Failed, Observed
-from molvae.campaign.store import FILE, Store
+from molvae.campaign.propose.inner_loop import MOVES
+from molvae.campaign.record.merit import utilities
+from molvae.campaign.record.state import Failed, Observed
+from molvae.campaign.record.store import FILE, Store
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
-from molvae.chem.tables import read_table
+from molvae.data.tables import read_table
+from molvae.data.training_index import KnownMolecules
 from molvae.errors import CampaignError, FolderBusy, ObjectiveError, RecipeError
 from molvae.folders import only_writer
-from molvae.vae.known import KnownMolecules
 
 QED = {"score": {"kind": "qed"}}
 SAS = {"score": {"kind": "sas"}}
@@ -320,9 +320,9 @@ def test_the_store_keeps_how_each_round_was_made(whole):
 
 
 def test_a_model_that_is_not_fit_is_said_at_the_start_alone(recipe, tmp_path, monkeypatch, caplog):
-    """The check is the model's own (`molvae.vae.doctor`); here it is about when it is asked, and what is heard."""
+    """The check is the model's own, `molvae.vae.evaluation.doctor`; here it is about when it is asked."""
     asked = recipe(budget={"evaluations": 30}, model="zinc250k")
-    monkeypatch.setattr("molvae.vae.doctor.quick_check", lambda vae: ["too few of its samples are molecules"])
+    monkeypatch.setattr("molvae.vae.evaluation.doctor.quick_check", lambda vae: ["too few samples are molecules"])
     for _ in range(2):
         Campaign.open(asked, tmp_path / "out").ask()
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

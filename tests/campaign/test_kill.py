@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from molvae.campaign.campaign import Campaign
-from molvae.campaign.state import Observed
-from molvae.campaign.store import FILE, Store
+from molvae.campaign.record.state import Observed
+from molvae.campaign.record.store import FILE, Store
 from molvae.errors import FolderBusy
 
 HERE = Path(__file__).parent

@@ -4,10 +4,10 @@ import pytest
 
 from molvae.bo.acquisitions import UCB
 from molvae.bo.surrogates import AdditiveGP
-from molvae.campaign.executors import Processes
+from molvae.campaign.evaluate.executors import Processes
+from molvae.campaign.propose.initial import FromPrior
+from molvae.campaign.propose.inner_loop import MOVES
 from molvae.campaign.recipe import CampaignRecipe
-from molvae.campaign.search import MOVES
-from molvae.campaign.start import FromPrior
 from molvae.config import as_table, parse_recipe, read_recipe
 from molvae.errors import RecipeError
 

@@ -6,10 +6,10 @@ import torch
 
 from molvae.campaign.space import LatentSpace, Remembering
 from molvae.chem.molecule import parse_or_none
-from molvae.vae.known import KnownMolecules
+from molvae.data.training_index import KnownMolecules
+from molvae.data.vocab import Vocab
 from molvae.vae.model import SmilesVAE
-from molvae.vae.nets import Net, NetSettings
-from molvae.vae.vocab import Vocab
+from molvae.vae.nets.nets import Net, NetSettings
 
 
 @pytest.fixture(scope="module")

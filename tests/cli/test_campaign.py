@@ -172,7 +172,7 @@ def _read(path) -> pd.DataFrame:
         from rdkit.Chem import PandasTools
 
         return PandasTools.LoadSDF(str(path), smilesName="SMILES")
-    from molvae.chem.tables import read_table
+    from molvae.data.tables import read_table
 
     return read_table(path)
 
@@ -182,8 +182,8 @@ class TestDiagnosis:
     def strings(self, tmp_path, campaign):
         """A finished run of 12 start molecules and 11 strings of carbon that were thought worse; gives its recipe."""
         from molvae.campaign.campaign import Campaign
-        from molvae.campaign.state import Observed, Proposal
-        from molvae.campaign.store import Round, Store
+        from molvae.campaign.record.state import Observed, Proposal
+        from molvae.campaign.record.store import Round, Store
 
         recipe = campaign(budget={"evaluations": 23})
         tails = ("C", "N", "O", "F", "CC", "CN", "CO", "CF", "C#N", "C=O", "OC", "NC")

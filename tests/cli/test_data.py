@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from molvae.chem.tables import rdkit_file
 from molvae.config import read_recipe
-from molvae.vae.recipe import TrainRecipe
+from molvae.data.tables import rdkit_file
+from molvae.vae.training.recipe import TrainRecipe
 
 MIXED = [
     "smiles,name",

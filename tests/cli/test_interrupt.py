@@ -204,7 +204,7 @@ def score(smiles):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_long_docking_run_in_a_worker_ends_with_the_command(process, campaign, tmp_path):
-    from molvae.campaign.store import Store
+    from molvae.campaign.record.store import Store
 
     (tmp_path / "docking_here.py").write_text(DOCKING)
     objectives = [{"score": {"kind": "callable", "call": "docking_here:score"}}]

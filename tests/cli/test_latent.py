@@ -5,7 +5,7 @@ import pytest
 
 import molvae.cli.latent
 from molvae.chem.molecule import Molecule
-from molvae.chem.tables import read_table
+from molvae.data.tables import read_table
 
 QUERY, OTHER = "CCCCO", "CC(=O)NC"
 
@@ -15,9 +15,9 @@ def with_heads(model, tmp_path_factory) -> str:
     """The tiny model with heads that were never trained."""
     import torch
 
-    from molvae.vae.checkpoint import load_model, save_model
+    from molvae.vae.folder import load_model, save_model
     from molvae.vae.model import SmilesVAE
-    from molvae.vae.nets import Net
+    from molvae.vae.nets.nets import Net
 
     vae = load_model(model)
     with torch.random.fork_rng():

@@ -17,7 +17,7 @@ RECIPE: dict[str, Any] = {
 def molecules(n: int) -> list[str]:
     """Short molecules of the NCI set inside RDKit's package, made of C, N and O."""
     from molvae.chem.molecule import parse_or_none
-    from molvae.chem.tables import rdkit_file
+    from molvae.data.tables import rdkit_file
 
     found: dict[str, None] = {}
     for line in rdkit_file("NCI/first_5K.smi").read_text().splitlines():
@@ -32,9 +32,9 @@ def molecules(n: int) -> list[str]:
 def make(root: Path) -> Path:
     """The folder with ``molecules.smi``, ``corpus`` and ``training/model``; processes that want it make it once."""
     from molvae.config import parse_recipe
-    from molvae.vae.prepare import PrepareSettings, prepare
-    from molvae.vae.recipe import TrainRecipe
-    from molvae.vae.train import train
+    from molvae.data.prepare import PrepareSettings, prepare
+    from molvae.vae.training.loop import train
+    from molvae.vae.training.recipe import TrainRecipe
 
     folder = root / "tiny"
     with FileLock(root / "tiny.lock"):

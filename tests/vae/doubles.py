@@ -4,9 +4,9 @@ import torch
 
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import named
+from molvae.data.vocab import Vocab
 from molvae.vae.model import Posterior
-from molvae.vae.nets import Terms
-from molvae.vae.vocab import Vocab
+from molvae.vae.nets.nets import Terms
 
 INVALID = "C1CC("
 SURE = -30.0

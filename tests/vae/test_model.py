@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molvae.chem.molecule import parse_or_none
+from molvae.data.vocab import END, Vocab
 from molvae.errors import InvalidSmiles, SmilesError, UnknownCharacter, UsageError
 from molvae.vae.model import Posterior, SmilesVAE
-from molvae.vae.nets import Net, NetSettings
-from molvae.vae.vocab import END, Vocab
+from molvae.vae.nets.nets import Net, NetSettings
 
 
 def test_encoding_does_not_depend_on_the_company(vae, molecules):

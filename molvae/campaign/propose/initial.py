@@ -1,0 +1,144 @@
+"""The first molecules of a campaign: given, from a file, from the training set, or made by the model."""
+
+import logging
+from collections.abc import Iterable, Set
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from molvae.campaign.space import Space
+from molvae.chem.molecule import Molecule, parse_or_none
+from molvae.config import Component
+from molvae.data.tables import read_rows
+from molvae.errors import CampaignError, DataError, InvalidSmiles, UnknownCharacter
+
+log = logging.getLogger("molvae")
+
+ATTEMPTS: Final = 20
+"""How often twice the molecules wanted are drawn from a model's prior, before there are enough."""
+
+
+class Given(Component):
+    """Start from these molecules; one that cannot be used is an error."""
+
+    kind: Literal["given"] = "given"
+    smiles: tuple[str, ...] = Field(min_length=1)
+
+    def __call__(self, space: Space, limit: int, seed: int, known: Set[str] = frozenset()) -> list[str]:
+        """Canonical SMILES, each once, without known ones.
+
+        Raises:
+            InvalidSmiles, UnknownCharacter: one is not a molecule, or the model cannot encode it.
+        """
+        found = [Molecule.parse(text).smiles for text in self.smiles]
+        for smiles in found:
+            if not space.knows(smiles):
+                raise UnknownCharacter(smiles, "the model cannot encode this start molecule")
+        return [smiles for smiles in dict.fromkeys(found) if smiles not in known]
+
+
+class FromFile(Component):
+    """Start from the first ``n`` usable molecules of a table (.smi, .csv, .tsv, .parquet), or from all."""
+
+    kind: Literal["file"] = "file"
+    path: str
+    column: str | None = None
+    n: int | None = Field(default=None, ge=1)
+
+    def __call__(self, space: Space, limit: int, seed: int, known: Set[str] = frozenset()) -> list[str]:
+        """Canonical SMILES, each once, without known ones; rows that cannot be used are skipped with a warning.
+
+        Raises:
+            DataError: the file cannot be read, or no row can be used.
+        """
+        rows = ((f"{self.path}, line {row.line}", row.text) for row in read_rows(self.path, self.column))
+        return _usable(rows, space, min(limit, self.n or limit), self.path, known)
+
+
+class FromTraining(Component):
+    """Start from ``n`` molecules drawn from the training part of a prepared corpus, or from a table."""
+
+    kind: Literal["training"] = "training"
+    path: str
+    n: int = Field(default=60, ge=1)
+
+    def __call__(self, space: Space, limit: int, seed: int, known: Set[str] = frozenset()) -> list[str]:
+        """Canonical SMILES, each once, without known ones, in an order that the seed draws.
+
+        Raises:
+            DataError: the file cannot be read, or no row can be used.
+        """
+        path = Path(self.path)
+        rows = list(read_rows(path / "train.smi" if path.is_dir() else path))
+        drawn = (rows[k] for k in np.random.default_rng(seed).permutation(len(rows)))
+        return _usable(
+            ((f"{self.path}, line {row.line}", row.text) for row in drawn),
+            space,
+            min(limit, self.n),
+            self.path,
+            known,
+        )
+
+
+class FromPrior(Component):
+    """Start from ``n`` molecules that the model makes by itself."""
+
+    kind: Literal["prior"] = "prior"
+    n: int = Field(default=60, ge=1)
+
+    def __call__(self, space: Space, limit: int, seed: int, known: Set[str] = frozenset()) -> list[str]:
+        """Canonical SMILES, each once, without known ones.
+
+        Raises:
+            CampaignError: the model's samples are hardly ever valid and different.
+        """
+        wanted = min(limit, self.n)
+        found = drawn(space, wanted, seed, known)
+        if len(found) < wanted and not known:
+            raise CampaignError(
+                f"of {2 * ATTEMPTS * wanted} samples of the model's prior only {len(found)} are different valid "
+                f"molecules, and start.n is {wanted}; train the model longer, or start from a file"
+            )
+        return found
+
+
+Start = Annotated[Given | FromFile | FromTraining | FromPrior, Field(discriminator="kind")]
+
+
+def drawn(space: Space, n: int, seed: int, known: Set[str]) -> list[str]:
+    """Different molecules that the model makes by itself, without known ones: ``n``, fewer where these are rare."""
+    found: dict[str, None] = {}
+    for attempt in range(ATTEMPTS):
+        for text in space.sample(2 * n, seed=seed + attempt):
+            molecule = parse_or_none(text)
+            if molecule is not None and molecule.smiles not in known and space.knows(molecule.smiles):
+                found[molecule.smiles] = None
+        if len(found) >= n:
+            break
+    return list(found)[:n]
+
+
+def _usable(rows: Iterable[tuple[str, str]], space: Space, n: int, path: str, known: Set[str]) -> list[str]:
+    """The first ``n`` different molecules of (where, text) rows that the model can encode, without known ones."""
+    found: dict[str, None] = {}
+    skipped = 0
+    for where, text in rows:
+        if len(found) == n:
+            break
+        try:
+            smiles = Molecule.parse(text).smiles
+        except InvalidSmiles as error:
+            log.warning("%s is skipped: %s", where, error)
+            skipped += 1
+            continue
+        if not space.knows(smiles):
+            log.warning("%s is skipped: the model cannot encode %s", where, smiles)
+            skipped += 1
+            continue
+        if smiles not in known:
+            found[smiles] = None
+    if not found and not known:
+        raise DataError(f"{path} has no molecule to start from: none of its {skipped} rows can be used")
+    return list(found)

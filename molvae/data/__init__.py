@@ -1,0 +1,1 @@
+"""Files to batches: tables of molecules, public sets, prepared corpora, labels."""

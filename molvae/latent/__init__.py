@@ -1,0 +1,1 @@
+"""Looking around in latent space: neighbours, ways between molecules, maps."""

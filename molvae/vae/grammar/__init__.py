@@ -1,0 +1,1 @@
+"""Which characters may follow each other in a SMILES."""

@@ -1,0 +1,1 @@
+"""A GRU layer in C for processors that compute in bfloat16."""

@@ -1,0 +1,1 @@
+"""From a corpus to weights: recipe, set-up, loop, loss, optimisers, exact resume."""

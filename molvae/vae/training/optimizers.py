@@ -1,0 +1,53 @@
+"""What moves the weights: AdamW, or Muon for the matrices of the GRU layers and AdamW for the rest."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch.optim import AdamW, Muon, Optimizer
+
+from molvae.config import Component
+from molvae.vae.nets.nets import Net
+
+
+class AdamWSettings(Component):
+    """Loshchilov and Hutter 2019, for all weights."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def __call__(self, net: Net) -> list[Optimizer]:
+        """The optimisers of a network, at their highest learning rates."""
+        return [AdamW(net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)]
+
+
+class MuonSettings(Component):
+    """Jordan et al. 2024: the momentum of each GRU matrix is made orthogonal before it moves it; AdamW for the rest.
+
+    A matrix moves as far in a step as by AdamW at the same learning rate (Liu et al. 2025), but bears a larger one.
+    """
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: float = Field(3e-3, gt=0, description="of the GRU matrices")
+    others: float = Field(1e-3, gt=0, description="learning rate of all other weights")
+    weight_decay: float = Field(0.0, ge=0)
+
+    def __call__(self, net: Net) -> list[Optimizer]:
+        """The optimisers of a network, at their highest learning rates."""
+        matrices = [weights for name, weights in net.named_parameters() if ".gru.weight" in name]
+        others = [weights for name, weights in net.named_parameters() if ".gru.weight" not in name]
+        return [
+            Muon(matrices, lr=self.learning_rate, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            AdamW(others, lr=self.others, weight_decay=self.weight_decay, fused=True),
+        ]
+
+
+Optimisers = Annotated[AdamWSettings | MuonSettings, Field(discriminator="kind")]
+
+
+def set_rate(optimizers: Sequence[Optimizer], factor: float) -> None:
+    """Set each learning rate to ``factor`` times its highest."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
