@@ -4,9 +4,11 @@ The names below are the public interface; each loads what it needs (PyTorch, RDK
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # not that of typing: until `molvae.__main__` runs, a typing.py of the user's would be imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from molvae.campaign.campaign import Campaign
     from molvae.campaign.recipe import CampaignRecipe
     from molvae.campaign.report.table import export
@@ -77,7 +79,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"molvae has no {name!r}; it has {', '.join(__all__)}")
     module = importlib.import_module(f"molvae.{_HOMES[name]}")

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -173,3 +174,57 @@ def unfinished(folder: str | Path) -> Iterator[None]:
     write_atomic(mark, "")
     yield
     mark.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/molvae``, or ``~/.cache/molvae``, made if need be: for compiled code, which is run as it is.
+
+    Raises:
+        FolderError: it cannot be made, it is a link, or another user could put files there.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME", "")) / "molvae"
+    try:
+        if not folder.is_absolute():  # the XDG specification: to be ignored
+            folder = Path.home() / ".cache" / "molvae"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        why = "it is a link" if folder.is_symlink() else others_may_write(folder)
+        if not why:
+            folder.chmod(0o700)  # which fails unless it is this user's
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        why = getattr(error, "strerror", None) or str(error)
+    if why:
+        raise FolderError(f"{folder} is no safe cache: {why}; set XDG_CACHE_HOME to a folder that is yours alone")
+    return folder
+
+
+def others_may_write(folder: str | Path) -> str:
+    """Why somebody besides this user and root could put files into a folder, or replace it; empty if nobody could.
+
+    A parent that others can write to is fine where the sticky bit is set, as on ``/tmp``. Systems without user ids
+    pass.
+    """
+    if not hasattr(os, "getuid"):
+        return ""
+    path = Path(os.path.abspath(folder))
+    real = path.resolve()
+    for place in (path, *path.parents, real, *real.parents):
+        found = place.lstat()
+        if found.st_uid not in (0, os.getuid()):
+            return f"{place} belongs to another user"
+        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _group_of_one(found))
+        sticky = found.st_mode & stat.S_ISVTX and place != real  # nobody there replaces what is somebody else's
+        if shared and not sticky and not stat.S_ISLNK(found.st_mode):
+            return f"others can write to {place}"
+    return ""
+
+
+def _group_of_one(found: os.stat_result) -> bool:
+    """Whether a file's group is its owner's alone: many systems give each user one, of the same name."""
+    import grp
+    import pwd
+
+    try:
+        owner, group = pwd.getpwuid(found.st_uid).pw_name, grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == owner and set(group.gr_mem) <= {owner}

@@ -1,4 +1,7 @@
-"""Ctrl-C and polite kills: what waits for the end of a step. Worker processes: they do not hear, and end with us."""
+"""Ctrl-C and polite kills: what waits for the end of a step. Worker processes: they do not hear, and end with us.
+
+Nor do they import from the current folder before they have the path of the process that starts them.
+"""
 
 import multiprocessing
 import os
@@ -8,7 +11,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType
+from typing import Final
 
 
 @contextmanager
@@ -72,9 +77,46 @@ def _start_tracker() -> None:
     """
     sys.warnoptions.append("ignore:resource_tracker")
     try:
-        resource_tracker.ensure_running()
+        with _safe_path():
+            resource_tracker.ensure_running()
     finally:
         sys.warnoptions.remove("ignore:resource_tracker")
+
+
+_SAFE_PATH, _OURS = "PYTHONSAFEPATH", "molvae"
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """A Python begun inside does not put the current folder first on its path, as it does where it runs ``-c``.
+
+    Workers begin so, and a ``pickle.py`` or ``random.py`` of the user's would run in them.
+    """
+    with _LOCK:
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = before or _OURS
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_SAFE_PATH]
+            else:
+                os.environ[_SAFE_PATH] = before
+
+
+class _Process(SpawnProcess):
+    def start(self) -> None:
+        with _safe_path():
+            super().start()
+
+
+class _Spawn(SpawnContext):
+    Process = _Process
+
+
+SPAWN: Final = _Spawn()
+"""How workers start. A fork of a process that already runs threads (torch, a progress bar) may hang."""
 
 
 def follow_parent() -> None:
@@ -84,6 +126,8 @@ def follow_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if os.environ.get(_SAFE_PATH) == _OURS:  # what an objective begins, such as python dock.py, has Python's own path
+        del os.environ[_SAFE_PATH]
     if hasattr(os, "setpgrp"):
         os.setpgrp()
 

@@ -14,7 +14,6 @@ Campaigns are kept and resumed in OUT/METHOD/SEED.
 import argparse
 import os
 import signal
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +21,7 @@ from pebble import ProcessPool
 
 import molvae
 from molvae.cli import interrupted
-from molvae.workers import deaf_to_ctrl_c, follow_parent
+from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 METHODS = {
     "bayes": (),
@@ -67,7 +66,7 @@ def main() -> None:
         signal.signal(number, interrupted)
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = []
-    pool = ProcessPool(chosen.processes, context=get_context("spawn"), initializer=follow_parent)
+    pool = ProcessPool(chosen.processes, context=SPAWN, initializer=follow_parent)
     try:
         jobs = [(method, seed) for seed in range(chosen.seeds) for method in methods]
         with deaf_to_ctrl_c():

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -146,9 +145,3 @@ def best_device(device: str) -> str:
     if device == "cuda" and not gpu:
         raise UsageError("there is no CUDA device here; take --device cpu, or auto")
     return "cuda" if gpu and device != "cpu" else "cpu"
-
-
-def see_current_folder() -> None:
-    """Let recipes name Python files beside them as ``module:name``."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import itertools
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +39,7 @@ from molvae.folders import (
     write_atomic,
     write_json,
 )
-from molvae.workers import deaf_to_ctrl_c, follow_parent
+from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 PARTS: Final = ("train", "valid", "test")
 FILES: Final = ("train.smi", "valid.smi", "test.smi", "vocab.json", "rejects.csv")
@@ -330,10 +329,8 @@ def _cleaned(rows: Iterator[Labelled], settings: PrepareSettings, workers: int) 
     if workers == 1 or len(first) <= small:
         yield from (_clean_chunk(chunk, settings) for chunk in everything)
         return
-    # spawn: a fork of a process that already runs threads (torch, a progress bar) may hang
-    context = multiprocessing.get_context("spawn")
     with deaf_to_ctrl_c():
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_parent)
+        pool = ProcessPoolExecutor(workers, mp_context=SPAWN, initializer=follow_parent)
     waiting: deque[Future[list[Accepted | Rejected]]] = deque()
     try:
         for chunk in everything:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import Annotated, Literal
 
 from pebble import ProcessExpired, ProcessPool
@@ -20,7 +19,7 @@ from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
 from molvae.errors import CampaignError
-from molvae.workers import deaf_to_ctrl_c, follow_parent
+from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 START_TIMEOUT = 60
 """Seconds that the first worker may take to start; one or two are usual."""
@@ -61,7 +60,7 @@ class Processes(Component):
             CampaignError: the workers do not start.
         """
         workers = self.workers or os.cpu_count() or 1
-        pool = ProcessPool(workers, context=get_context("spawn"), initializer=follow_parent)
+        pool = ProcessPool(workers, context=SPAWN, initializer=follow_parent)
         try:
             _await_workers(pool)
             yield lambda proposals: self._evaluate(pool, objectives, proposals)
