@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -174,11 +175,8 @@ def import_path(path: str) -> Any:
     module, colon, name = path.partition(":")
     if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
         raise ImportError(f"{path!r} is not written package.module:Name")
-    here = os.getcwd()
-    if not {"", here} & set(sys.path):  # neither an installed command nor a worker process looks there
-        sys.path.append(here)
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_last(module)
     except Exception as error:  # the module is anybody's code
         why = f"{type(error).__name__}: {error}"
         raise ImportError(
@@ -190,6 +188,25 @@ def import_path(path: str) -> Any:
             raise ImportError(f"the module {module!r} has no {name!r}{nearest(part, public)}")
         found = getattr(found, part)
     return found
+
+
+def import_last(name: str) -> ModuleType:
+    """Import a module; from the working directory, last on the path from then on, if it is nowhere else.
+
+    A recipe that names a module is code: importing the module runs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        folder = os.getcwd()
+        if error.name != name.partition(".")[0] or folder in sys.path:
+            raise
+    sys.path.append(folder)
+    try:
+        return importlib.import_module(name)
+    except BaseException:
+        sys.path.remove(folder)
+        raise
 
 
 def path_of(part: type) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import molvae
-from molvae.campaign.propose.bayes import next_round
 from molvae.campaign.record.state import Observed, Proposal, State, fold
+from molvae.campaign.rounds import next_round
 from molvae.campaign.space import LatentSpace
 
 

@@ -4,7 +4,7 @@
     python scripts/compare.py pipelines/campaign.toml --out runs/plogp \\
         --set 'objectives=[{score={kind="penalized_logp"}}]'
     python scripts/compare.py pipelines/pareto.toml --out runs/hv --methods bayes,latent,random,genetic \\
-        --set 'acquisition.reference=[0.3,5.0,5.0]'
+        --set 'reference_point=[0.3,5.0,5.0]'
 
 Prints the best value and the mean of the best ten, start set included; of several objectives the hypervolume above the
 recipe's reference, and the molecules in the first front; of those that hold the constraints, where there are any.
@@ -26,7 +26,8 @@ from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 METHODS = {
     "bayes": (),
     "latent": (  # no molecular graphs and no fingerprints: LogEI or qLogNEHVI with a Gaussian process on latent points
-        "surrogate.kind=latent", "acquisition.kind=logei", "search.crossing=0", "search.mutation=0",
+        "method.surrogate.kind=latent", "method.acquisition.kind=logei",
+        "method.search.crossing=0", "method.search.mutation=0",
     ),
     "random": ("method.kind=random",),
     "genetic": ("method.kind=genetic",),

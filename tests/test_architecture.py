@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "config", "registry", "folders", "workers"}
+FOUNDATION = {"errors", "arguments", "config", "registry", "folders", "workers"}
 CORES = FOUNDATION | {"chem", "data"}
 MODEL = CORES | {"vae", "vae/nets"}
 MAY_IMPORT = {
     "errors": set(),
     "workers": set(),
-    "config": {"errors"},
+    "arguments": {"errors"},
+    "config": {"errors", "arguments"},
     "registry": {"errors", "config"},
     "folders": {"errors", "config", "registry", "workers"},
     "chem": FOUNDATION,

@@ -10,11 +10,9 @@ import importlib
 import importlib.util
 import math
 import os
-import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Final, Literal, SupportsFloat
 
 from pydantic import Field, field_validator
@@ -26,6 +24,7 @@ from molvae.chem.fingerprints import morgan
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, nearest
 from molvae.errors import InvalidSmiles, ObjectiveError
+from molvae.registry import import_last
 
 Natural = Literal["maximize", "minimize"]
 
@@ -352,7 +351,7 @@ class External(BaseScorer):
 def _imported(call: str) -> Callable[[str], Any]:
     module_name, _, name = call.partition(":")
     try:
-        module = _module(module_name)
+        module = import_last(module_name)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ObjectiveError(
@@ -369,19 +368,3 @@ def _imported(call: str) -> Callable[[str], Any]:
         raise ObjectiveError(f"{call!r} is a {type(function).__name__}, not a function of a SMILES")
     loaded: Callable[[str], Any] = function
     return loaded
-
-
-def _module(name: str) -> ModuleType:
-    """Import a module; from the working directory, last on the path from then on, if it is nowhere else."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        folder = os.getcwd()
-        if error.name != name.partition(".")[0] or folder in sys.path:
-            raise
-    sys.path.append(folder)
-    try:
-        return importlib.import_module(name)
-    except BaseException:
-        sys.path.remove(folder)
-        raise

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field
 
+from molvae.arguments import checked
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, as_table, differing_keys
 from molvae.data.labels import (
@@ -108,6 +109,7 @@ class _Source(NamedTuple):
     sha256: str
 
 
+@checked
 def prepare(
     source: str | Path,
     out: str | Path,

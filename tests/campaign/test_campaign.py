@@ -47,7 +47,7 @@ def whole(recipe, space, tmp_path_factory):
 
 def test_a_campaign_uses_its_budget_on_different_molecules(whole, space):
     _, out, state = whole
-    assert (state.used, len(state.known), state.round) == (13, 13, 2)
+    assert (state.used, len(state.proposed), state.round) == (13, 13, 2)
     for record in state.records:
         proposal = record.proposal
         assert Molecule.parse(proposal.smiles).smiles == proposal.smiles
@@ -55,7 +55,7 @@ def test_a_campaign_uses_its_budget_on_different_molecules(whole, space):
             assert (proposal.move, proposal.parent, proposal.mean) == ("prior", None, None)
         else:
             assert proposal.move in MOVES
-            assert space.knows(proposal.parent)  # observed, or a candidate of an earlier generation
+            assert space.can_encode(proposal.parent)  # observed, or a candidate of an earlier generation
             assert len(proposal.mean) == len(proposal.sd) == 1
             assert proposal.sd[0] > 0
     status = Campaign.read(out).status()
@@ -293,7 +293,7 @@ def test_novelty_is_told_against_the_recipes_reference_and_only_by_the_campaigns
     (tmp_path / "known.smi").write_text("CCO\n" + space.smiles[0] + "\n")
     asked = recipe(reference=str(tmp_path / "known.smi"), budget={"evaluations": 6})
     space = toy.ToySpace()
-    space.known = KnownMolecules.of(space.smiles[::2])
+    space.training_index = KnownMolecules.of(space.smiles[::2])
     campaign = Campaign.open(asked, tmp_path / "run", space=space)
     campaign.run()
     assert campaign.facts().reference == ["CCO", space.smiles[0]]

@@ -27,6 +27,12 @@ def test_the_commands_are_those_of_the_readme():
     assert sorted(commands()) == sorted(["data list", "data fetch", "data prepare", *names])
 
 
+def test_the_version_is_told(molvae):
+    import molvae as package
+
+    assert molvae("--version").stdout == f"molvae {package.__version__}\n"
+
+
 WAYS = (["-c", "import molvae"], ["-m", "molvae", "--help"])
 
 

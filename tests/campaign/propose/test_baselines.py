@@ -39,7 +39,7 @@ class ToyModel:
     fingerprint, known, net = "toy", None, LinearNet()
 
     def __init__(self, space) -> None:
-        self.latent, self.reads, self.sample = space.latent, space.knows, space.sample
+        self.latent, self.reads, self.sample = space.latent, space.can_encode, space.sample
         self.space = space
 
     def encode_texts(self, texts):
@@ -60,7 +60,7 @@ def wide(toy, space):
         table = np.array([toy.descriptors(smiles) for smiles in space.smiles[::10]])
         latent, smiles, sample, decode = space.latent, space.smiles, space.sample, space.decode
 
-        def knows(self, smiles):
+        def can_encode(self, smiles):
             return len(smiles) <= 30
 
         def encode(self, smiles):
@@ -127,9 +127,9 @@ def test_a_round_has_new_valid_different_molecules_that_the_model_knows(kind, sp
     found = METHODS[kind](space, begun, begun.values, 7, seed=1)
     smiles = [candidate.molecule.smiles for candidate in found.candidates]
     assert len(smiles) == len(set(smiles)) == 7
-    assert not set(smiles) & begun.known
-    assert all(space.knows(text) and parse_or_none(text).smiles == text for text in smiles)
-    assert {candidate.parent for candidate in found.candidates} <= begun.known | {None}
+    assert not set(smiles) & begun.proposed
+    assert all(space.can_encode(text) and parse_or_none(text).smiles == text for text in smiles)
+    assert {candidate.parent for candidate in found.candidates} <= begun.proposed | {None}
     assert found.decoded >= found.valid >= 7
 
 
@@ -244,7 +244,9 @@ def test_replayed_from_the_records_it_is_as_if_it_had_never_stopped(space):
     for seed in range(12):
         alive.reseed_rng(int(np.random.default_rng(seed).integers(2**31)))
         z = np.stack([alive.ask() for _ in range(2 * q)]).astype(np.float32)
-        expected = [text for text in dict.fromkeys(space.decode(z)) if parse_or_none(text) and text not in state.known]
+        expected = [
+            text for text in dict.fromkeys(space.decode(z)) if parse_or_none(text) and text not in state.proposed
+        ]
         found = method(space, state, state.values, q, seed)
         smiles = [candidate.molecule.smiles for candidate in found.candidates]
         assert smiles[: len(expected)] == expected[:q]
@@ -334,4 +336,4 @@ def test_the_model_that_ships_has_heads_to_climb():
     found = GradientAscent(weights={"logP": 1.0}, paths=4)(shipped, state, state.values, 5, seed=1)
     assert len(found.candidates) == 5
     assert min(Crippen.MolLogP(candidate.molecule.mol) for candidate in found.candidates) > 2.5
-    assert max(Crippen.MolLogP(Molecule.parse(smiles).mol) for smiles in state.known) < 1.5
+    assert max(Crippen.MolLogP(Molecule.parse(smiles).mol) for smiles in state.proposed) < 1.5

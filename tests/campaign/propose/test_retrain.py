@@ -10,7 +10,7 @@ import pytest
 from molvae.campaign.campaign import Campaign
 from molvae.campaign.propose.initial import FromTraining
 from molvae.campaign.propose.restarts import Restarts
-from molvae.campaign.propose.retrain import Learning
+from molvae.campaign.propose.retrain import Retraining
 from molvae.campaign.recipe import Budget
 from molvae.campaign.record.merit import utilities
 from molvae.campaign.record.state import RESTART, Failed, Observed, Proposal, fold
@@ -20,7 +20,7 @@ from molvae.errors import CampaignError, RecipeError
 from molvae.folders import MANIFEST
 from molvae.vae.folder import load_model, model_facts
 
-LEARNING = {"every": 4, "best": 5, "drawn": 30, "replay": 10, "rate": 1e-2}
+RETRAIN = {"every": 4, "best": 5, "sampled": 30, "replay": 10, "rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def learning(recipe, space, model_folder):
     """A campaign of two lessons; the second is due when three calls are left."""
     start = {"kind": "given", "smiles": space.smiles[:60:10]}
     search = {"generations": 2, "children": 30}
-    return recipe(model=str(model_folder), learning=LEARNING, start=start, search=search, budget={"evaluations": 17})
+    return recipe(model=str(model_folder), retrain=RETRAIN, start=start, search=search, budget={"evaluations": 17})
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +52,15 @@ def observed(*values):
 
 def test_lessons_are_due_by_proposals_after_the_start_set():
     states = [observed(*range(n)) for n in (2, 5, 8, 11)]
-    assert [Learning(every=3).due(state) for state in states] == [0, 1, 2, 3]
-    assert [Learning(every=4).due(state) for state in states] == [0, 0, 1, 2]
-    assert [Learning().due(state) for state in states] == [0, 0, 0, 0]
+    assert [Retraining(every=3).due(state) for state in states] == [0, 1, 2, 3]
+    assert [Retraining(every=4).due(state) for state in states] == [0, 0, 1, 2]
+    assert [Retraining().due(state) for state in states] == [0, 0, 0, 0]
 
 
 def test_a_lesson_is_about_the_best_there_were_when_it_was_due(recipe):
     state = observed(1.0, 5.0, None, 3.0, 4.0, 9.0, 8.0, 7.0)
     Y = utilities(state, recipe())
-    chosen = Learning(every=4, best=3)
+    chosen = Retraining(every=4, best=3)
     assert chosen._best(state, Y, 1) == ["C" * 6, "C" * 2, "C" * 5]
     earlier = observed(1.0, 5.0, None, 3.0, 4.0, 9.0)
     assert chosen._best(earlier, utilities(earlier, recipe()), 1) == chosen._best(state, Y, 1)
@@ -71,11 +71,11 @@ def test_a_search_that_began_again_has_only_lessons_on_what_it_found_since(recip
     before = observed(1.0, 5.0, 2.0, 3.0, 4.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0)
     moved = [replace(r.proposal, move=RESTART) if 6 <= r.proposal.call < 9 else r.proposal for r in before.records]
     states = [fold(moved[:n], {k: before.records[k - 1].outcome for k in range(1, n + 1)}) for n in (5, 8, 11)]
-    assert [Learning(every=3).due(state) for state in states] == [1, 0, 2]
-    assert [Learning(every=4).due(state) for state in states] == [0, 0, 1]
+    assert [Retraining(every=3).due(state) for state in states] == [1, 0, 2]
+    assert [Retraining(every=4).due(state) for state in states] == [0, 0, 1]
     state, Y = states[-1], utilities(states[-1], recipe())
-    assert Learning(every=3, best=9)._best(state, Y, 2) == ["C" * k for k in (6, 7, 8, 9, 10, 11)]
-    assert Learning(every=4, best=9)._best(state, Y, 1) == ["C" * k for k in (6, 7, 8, 9)]
+    assert Retraining(every=3, best=9)._best(state, Y, 2) == ["C" * k for k in (6, 7, 8, 9, 10, 11)]
+    assert Retraining(every=4, best=9)._best(state, Y, 1) == ["C" * k for k in (6, 7, 8, 9)]
 
 
 @pytest.mark.slow
@@ -97,12 +97,12 @@ def test_it_begins_again_with_the_recipes_model_and_learns_anew(learning, space,
 
 
 def test_it_reads_the_better_more_often_and_what_the_model_writes(space):
-    chosen = Learning(every=1, drawn=600, replay=40)
+    chosen = Retraining(every=1, drawn=600, replay=40)
     texts = chosen._texts(space, space.smiles[:3], seed=1)
     often = [texts[:600].count(smiles) for smiles in space.smiles[:3]]
     assert often == pytest.approx([600 * 6 / 11, 600 * 3 / 11, 600 * 2 / 11], abs=50)
     assert sum(often) == 600
-    assert texts[600:] == [text for text in space.sample(40, 1) if space.knows(text)]
+    assert texts[600:] == [text for text in space.sample(40, 1) if space.can_encode(text)]
     assert chosen._texts(space, space.smiles[:3], seed=1) == texts != chosen._texts(space, space.smiles[:3], seed=2)
 
 
@@ -167,4 +167,4 @@ def test_another_campaign_in_the_same_place_has_lessons_of_its_own(whole, learni
 
 def test_a_space_without_weights_cannot_learn(recipe, space, tmp_path):
     with pytest.raises(RecipeError, match=r"learning\.every is for campaigns with a model that can be trained"):
-        Campaign.open(recipe(learning={"every": 4}), tmp_path, space=space).run()
+        Campaign.open(recipe(retrain={"every": 4}), tmp_path, space=space).run()
