@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
     import pandas as pd
 
     from molvae.campaign.report.table import Facts
+    from molvae.campaign.rounds import Asked
     from molvae.chem.features import Featurizer
 
 log = logging.getLogger("molvae")
@@ -221,7 +222,6 @@ class Campaign:
     def facts(self) -> "Facts":
         """What tables tell beyond recipe and records; the model is loaded to know what it was trained on."""
         from molvae.campaign.report.table import Facts
-    from molvae.chem.features import Featurizer
 
         store = Store.read(self.out)
         weights = {made.round: made.weights for made in store.rounds()}
@@ -238,19 +238,13 @@ class Campaign:
 
     def _next(self, store: Store) -> tuple[Proposal, ...]:
         """Pending proposals, else those of a new round, which is in the store before they are returned."""
-        from molvae.campaign.rounds import next_round, start_set
-
         state = store.state()
         if state.pending:
             return state.pending
         reason = self.recipe.budget(state, self.recipe)
         if reason is None:
             self._check_model(store, "model", self.space.fingerprint)
-            if state.records:
-                proposals, made, pins = next_round(self.recipe, self.space, state, self.out / "models", self._featurizer)
-            else:
-                self._warn_if_unfit()
-                proposals, made, pins = start_set(self.recipe, self.space)
+            proposals, made, pins = self._asked(state)
             for name, fingerprint in pins:
                 self._check_model(store, name, fingerprint)
             log.info("round %d: %d decoded, %d valid, %d new", made.round, made.decoded, made.valid, made.new)
@@ -261,6 +255,14 @@ class Campaign:
         store.note(stopped=reason)
         log.info("stopped: %s", reason)
         return ()
+
+    def _asked(self, state: State) -> "Asked":
+        from molvae.campaign.rounds import next_round, start_set
+
+        if state.records:
+            return next_round(self.recipe, self.space, state, self.out / "models", self._featurizer)
+        self._warn_if_unfit()
+        return start_set(self.recipe, self.space)
 
     def _warn_if_unfit(self) -> None:
         from molvae.vae.evaluation.doctor import quick_check

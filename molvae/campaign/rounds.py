@@ -27,7 +27,7 @@ def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
     smiles = recipe.start(space, limit, int(draws(recipe.seed, 0).integers(2**31)), frozenset())[:limit]
     move = getattr(recipe.start, "kind", "start")
     candidates = tuple(Candidate(Molecule.trusted(text), None, move) for text in smiles)
-    return as_proposals(State(), 0, space, Suggestion(candidates, *[len(smiles)] * 3), began)
+    return as_proposals(State(), 0, space, Suggestion(candidates, len(smiles), len(smiles), len(smiles)), began)
 
 
 def next_round(

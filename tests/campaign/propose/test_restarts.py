@@ -12,7 +12,7 @@ from molvae.bo.surrogates import AdditiveGP
 from molvae.campaign.campaign import Campaign
 from molvae.campaign.propose.restarts import Restarts
 from molvae.campaign.recipe import CampaignRecipe
-from molvae.campaign.record.merit import merits, stale
+from molvae.campaign.record.merit import merits
 from molvae.campaign.record.state import RESTART, Failed, Observed, Proposal, State, fold
 from molvae.campaign.rounds import as_proposals, context_of, next_round, start_set
 from molvae.chem.molecule import Molecule
@@ -38,6 +38,11 @@ def restart(asked, space, state):
     """A round that begins again, whether it is due or not."""
     context = context_of(asked, space, state)
     return as_proposals(state, context.round, space, asked.method.begun_again(context), 0.0)
+
+
+def due_in(state, asked):
+    left = asked.budget.evaluations - len(state.records)
+    return asked.method.restarts.due(state.episode, merits(state.episode, asked), left)
 
 
 def due(state, *objectives, patience=4, gain=0.1, left=100):
@@ -68,7 +73,7 @@ class TestRule:
         outcomes = {call: Observed((float(call in ones),), 0.0) for call in range(1, 17)}
         assert due(fold(proposals, outcomes), patience=2, gain=0.5) == expected
 
-    def test_each_life_is_judged_by_its_own_records(self):
+    def test_each_episode_is_judged_by_its_own_records(self):
         first = (0, 2, 11, 11, 11, 12)
         assert not due(course(*first, 0, 0, 5, 0, 0, again=(7,)))
         assert not due(course(*first, 0, 0, 1, 1, 2, 2, again=(7,)))
@@ -76,7 +81,7 @@ class TestRule:
         assert due(course(*first, 5, 5, 9, 9, 9, 9, 9, 9, again=(7,)))
 
     @pytest.mark.parametrize(("left", "expected"), [(5, False), (6, True)])
-    def test_what_is_left_has_to_be_enough_for_a_life(self, left, expected):
+    def test_what_is_left_has_to_be_enough_for_an_episode(self, left, expected):
         assert due(course(*[3] * 9), left=left) == expected
 
     def test_no_patience_no_restarts(self):
@@ -120,14 +125,8 @@ class TestRule:
             due(course(*[(x, x, bound) for x, bound in values]), LOGP, {"score": {"kind": "qed"}}, AT_MOST) == expected
         )
 
-    def test_only_bayesian_optimisation_begins_again(self, recipe):
-        state = course(*[3] * 9)
-        often = {"restarts": {"patience": 2}, "budget": {"evaluations": 90}}
-        assert stale(state, recipe(**often))
-        assert not stale(state, recipe(**often, method={"kind": "genetic"}))
 
-
-class TestLife:
+class TestEpisode:
     def test_without_restarts_it_is_all_there_is(self):
         state = course(1, 2, 3, 4)
         assert state.episode is state
@@ -262,7 +261,7 @@ def test_where_there_is_nothing_new_to_begin_with_it_goes_on(recipe, open_space,
     monkeypatch.setattr(type(open_space), "sample", lambda self, n, seed: self.smiles[:6])
     asked = recipe(**OFTEN | {"budget": {"evaluations": 32}})
     state = Campaign.open(asked, tmp_path, space=open_space).run()
-    assert any(stale(State(state.records[:calls]), asked) for calls in (14, 18))
+    assert any(due_in(State(state.records[:calls]), asked) for calls in (14, 18))
     assert (state.used, state.restarts) == (32, ())
 
 

@@ -20,7 +20,7 @@ from molvae.errors import CampaignError, RecipeError
 from molvae.folders import MANIFEST
 from molvae.vae.folder import load_model, model_facts
 
-RETRAIN = {"every": 4, "best": 5, "sampled": 30, "replay": 10, "rate": 1e-2}
+RETRAIN = {"every": 4, "best": 5, "sampled": 30, "replay": 10, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
