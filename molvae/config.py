@@ -42,11 +42,14 @@ class Component(BaseModel, metaclass=_Refusing):
 
     Attributes:
         ALIASES: dotted keys of earlier releases, and what each is called now; a recipe may have either for a release.
+        REMOVED: keys of earlier releases that are gone, each with the value by which it did nothing: by that one a
+            recipe may still have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ALIASES: ClassVar[Mapping[str, str]] = {}
+    REMOVED: ClassVar[Mapping[str, Any]] = {}
 
 
 Recipe = TypeVar("Recipe", bound=Component)
@@ -71,8 +74,9 @@ def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str]
         raise RecipeError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    table = _renamed(table, schema, str(path))
     for override in overrides:
-        _apply_override(table, override)
+        _apply_override(table, override, schema.ALIASES)
     return parse_recipe(table, schema, source=str(path))
 
 
@@ -81,9 +85,7 @@ def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "
 
     Keys of earlier releases are read by their new names, each with a remark.
     """
-    table, renamed = with_new_keys(table, schema.ALIASES)
-    for old, new in renamed.items():
-        log.warning("%s: %s is called %s now; the old name will go in a later release", source, old, new)
+    table = _renamed(table, schema, source)
     try:
         return _parsed(table, schema)
     except ValidationError as error:
@@ -104,7 +106,7 @@ def read_record(table: Mapping[str, Any], schema: type[Recipe], source: str) -> 
                 raise _refusal(error, schema, source) from error
             place: Any = table
             for part in item["loc"][:-1]:
-                place = place.get(part, place)  # a kind is no key
+                place = place[part] if isinstance(place, list) else place.get(part, place)  # a kind is no key
             del place[item["loc"][-1]]
     try:
         return _parsed(table, schema)
@@ -114,6 +116,14 @@ def read_record(table: Mapping[str, Any], schema: type[Recipe], source: str) -> 
 
 def _parsed(table: Mapping[str, Any], schema: type[Recipe]) -> Recipe:
     return schema.model_validate_json(json.dumps(_with_default_kinds(table, schema), default=str), strict=True)
+
+
+def _renamed(table: Mapping[str, Any], schema: type[Component], source: str) -> dict[str, Any]:
+    """The table by the keys of this release, with a remark for each that had its old name."""
+    table, renamed = with_new_keys(table, schema.ALIASES)
+    for old, new in renamed.items():
+        log.warning("%s: %s is called %s now; the old name will go in a later release", source, old, new)
+    return table
 
 
 def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -203,14 +213,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known are {', '.join(shown)}{f' and {left} more' if left > 0 else ''}" if known else ""
 
 
-def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """The table, where a section without ``kind`` is of the kind that it has by default."""
-    full = dict(table)
+def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """The table, where a section without ``kind`` is of the kind that it has by default; removed keys are left out."""
+    removed: Mapping[str, Any] = getattr(schema, "REMOVED", {})
+    for key in table.keys() & removed.keys():
+        if table[key] != removed[key]:
+            was = f"{prefix}{key} was removed, and is {json.dumps(table[key], default=str)} here"
+            raise RecipeError(f"{was}; take it out ({json.dumps(removed[key])} is what there is without it)")
+    full = {key: value for key, value in table.items() if key not in removed}
     for name, field in schema.model_fields.items():
         section, default = full.get(name), field.default
         if isinstance(section, Mapping) and isinstance(default, BaseModel):
             kind = {"kind": default.model_dump()["kind"]} if "kind" in type(default).model_fields else {}
-            full[name] = _with_default_kinds({**kind, **section}, type(default))
+            full[name] = section = {**kind, **section}
+            if section.get("kind") == kind.get("kind"):  # a section of another kind has other sections in it
+                full[name] = _with_default_kinds(section, type(default), f"{prefix}{name}.")
     return full
 
 
@@ -228,15 +245,21 @@ def _refuse_another_command_s(found: Sequence[Any], schema: type[BaseModel], sou
         )
 
 
-def _apply_override(table: dict[str, Any], override: str) -> None:
+def _apply_override(table: dict[str, Any], override: str, aliases: Mapping[str, str]) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    key = key.strip()
+    if not equals or not key:
         raise RecipeError(f"--set takes KEY=VALUE, for instance train.batch=512; it got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *parents, last = key.strip().split(".")
+    for old, new in aliases.items():
+        if f"{key}.".startswith(f"{old}."):
+            log.warning("--set %s: %s is called %s now; the old name will go in a later release", override, old, new)
+            key = new + key.removeprefix(old)
+            break
+    *parents, last = key.split(".")
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
