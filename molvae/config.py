@@ -106,7 +106,7 @@ def read_record(table: Mapping[str, Any], schema: type[Recipe], source: str) -> 
                 raise _refusal(error, schema, source) from error
             place: Any = table
             for part in item["loc"][:-1]:
-                place = place[part] if isinstance(place, list) else place.get(part, place)  # a kind is no key
+                place = place[part] if isinstance(part, int) else place.get(part, place)  # a kind is no key
             del place[item["loc"][-1]]
     try:
         return _parsed(table, schema)

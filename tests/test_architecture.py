@@ -18,7 +18,7 @@ CORES = FOUNDATION | {"chem", "data"}
 MODEL = CORES | {"vae", "vae/nets"}
 MAY_IMPORT = {
     "errors": set(),
-    "workers": set(),
+    "workers": {"errors"},
     "arguments": {"errors"},
     "config": {"errors", "arguments"},
     "registry": {"errors", "config"},
@@ -37,10 +37,11 @@ MAY_IMPORT = {
     | {"bo", "vae/evaluation", *(f"campaign/{x}" for x in ("propose", "evaluate", "record", "report"))},
     "campaign/propose": MODEL | {"bo", "campaign", "campaign/record", "vae/training"},
     "campaign/evaluate": CORES | {"campaign/record"},
-    "campaign/record": FOUNDATION | {"bo", "campaign"},
-    "campaign/report": CORES | {"bo", "campaign", "campaign/record"},
+    "campaign/record": FOUNDATION | {"bo", "chem"},
+    "campaign/report": CORES | {"bo", "campaign", "campaign/propose", "campaign/record"},
 }
-MAY_IMPORT["cli"] = MAY_IMPORT["__init__"] = {*MAY_IMPORT}
+MAY_IMPORT["__init__"] = {*MAY_IMPORT}
+MAY_IMPORT["cli"] = {*MAY_IMPORT}
 MAY_IMPORT["__main__"] = {"cli"}
 ONLY_IN = {
     "rdkit": {"chem", "data"},
@@ -77,7 +78,7 @@ def home(dotted: str) -> str:
         if PACKAGE.joinpath(*parts).is_dir():
             return "/".join(parts)
         parts.pop()
-    return room(PACKAGE.joinpath(*parts).with_suffix(".py"))
+    return room(PACKAGE.joinpath(*parts).with_suffix(".py")) if parts else "__init__"
 
 
 @cache
