@@ -4,7 +4,7 @@
     python scripts/compare.py pipelines/campaign.toml --out runs/plogp \\
         --set 'objectives=[{score={kind="penalized_logp"}}]'
     python scripts/compare.py pipelines/pareto.toml --out runs/hv --methods bayes,latent,random,genetic \\
-        --set 'acquisition.reference=[0.3,5.0,5.0]'
+        --set 'reference_point=[0.3,5.0,5.0]'
 
 Prints the best value and the mean of the best ten, start set included; of several objectives the hypervolume above the
 recipe's reference, and the molecules in the first front; of those that hold the constraints, where there are any.

@@ -20,7 +20,7 @@ import torch
 from rdkit import RDLogger
 from torch import nn
 
-from molvae.chem.features import ELEMENTS, PROPERTIES, features
+from molvae.chem.features import ELEMENTS, PROPERTIES, Featurizer
 from molvae.chem.molecule import parse_or_none
 from molvae.chem.scorers import SAS
 from molvae.data.tables import read_rows
@@ -36,7 +36,7 @@ SYNTHETIC_ACCESSIBILITY = SAS()
 def described(texts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The valid ones, counts of their fragments (n, 2048), and their descriptors and SAS (n, 26)."""
     molecules = [molecule for molecule in map(parse_or_none, texts) if molecule is not None]
-    counts, descriptors = features(molecules)
+    counts, descriptors = Featurizer()(molecules)
     sas = np.array([SYNTHETIC_ACCESSIBILITY(molecule) for molecule in molecules]).reshape(-1, 1)
     return [molecule.smiles for molecule in molecules], counts, np.hstack([descriptors, sas])
 

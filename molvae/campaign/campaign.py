@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
 
     from molvae.campaign.propose.bayes import Asked
     from molvae.campaign.report.table import Facts
+    from molvae.chem.features import Featurizer
 
 log = logging.getLogger("molvae")
 
@@ -119,6 +120,13 @@ class Campaign:
     def space(self) -> Space:
         """The model, loaded when it is first needed."""
         return self._given_space or LatentSpace.load(self.recipe.model)
+
+    @cached_property
+    def _featurizer(self) -> "Featurizer":
+        """Keeps the features of molecules from round to round."""
+        from molvae.chem.features import Featurizer
+
+        return Featurizer()
 
     def state(self) -> State:
         """All records, as of now."""
@@ -279,7 +287,7 @@ class Campaign:
         lesson, seconds = recipe.learning.due(state), time.monotonic() - began
         if lesson:
             self._check_model(store, f"lesson {lesson}", space.fingerprint)
-        proposals, made = next_round(recipe, space, state)
+        proposals, made = next_round(recipe, space, state, self._featurizer)
         return proposals, replace(made, seconds=made.seconds + seconds)
 
     def _warn_if_unfit(self) -> None:

@@ -1,11 +1,12 @@
 """What a campaign is asked to do: a frozen recipe, read from TOML by `molvae.config.read_recipe`."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from molvae.bo.acquisitions import UCB, Acquisition
-from molvae.bo.surrogates import AdditiveGP, Surrogate
+from molvae.bo.acquisitions import ACQUISITIONS, UCB, Acquisition
+from molvae.bo.surrogates import SURROGATES, AdditiveGP, Surrogate
 from molvae.campaign.evaluate.executors import Executor, Processes
 from molvae.campaign.propose.baselines import Baseline, GradientAscent, LatentCMAES
 from molvae.campaign.propose.initial import FromPrior, Given, Start
@@ -61,11 +62,15 @@ class CampaignRecipe(Component):
         budget: when to stop.
         q: molecules proposed in one round.
         search, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
+        reference_point: what several objectives are measured from, one raw value for each to improve, in their order;
+            by default inferred from the Pareto front.
         learning: whether the model is fine-tuned on what was found.
         restarts: when Bayesian optimisation that has gone stale begins again.
         executor: where objectives are evaluated.
         reference: a table of molecules that the results are compared with for novelty, or None.
     """
+
+    ALIASES: ClassVar[Mapping[str, str]] = {"acquisition.reference": "reference_point"}
 
     seed: int = Field(default=0, ge=0)
     model: str = "zinc250k"
@@ -75,8 +80,9 @@ class CampaignRecipe(Component):
     budget: Budget = Budget()
     q: int = Field(default=10, ge=1)
     search: Search = Search()
-    surrogate: Surrogate = AdditiveGP()
-    acquisition: Acquisition = UCB()
+    surrogate: Annotated[Surrogate, SURROGATES] = AdditiveGP()
+    acquisition: Annotated[Acquisition, ACQUISITIONS] = UCB()
+    reference_point: tuple[float, ...] | Literal["inferred"] = "inferred"
     learning: Learning = Learning()
     restarts: Restarts = Restarts()
     executor: Executor = Processes()
@@ -114,9 +120,9 @@ class CampaignRecipe(Component):
             raise ValueError(f"learning.every is for method.kind bayes; with {self.method.kind} it has to be 0")
         if isinstance(self.method, GradientAscent) and not self.method.weights:
             raise ValueError("method.kind gradient needs method.weights, such as {QED = 5.0, SAS = -1.0}")
-        reference = self.acquisition.reference
-        if reference != "inferred" and len(reference) != n:
-            raise ValueError(f"acquisition.reference has {len(reference)} values for {n} objectives to improve")
+        point = self.reference_point
+        if point != "inferred" and len(point) != n:
+            raise ValueError(f"reference_point has {len(point)} values for {n} objectives to improve")
         given = self.start.smiles if isinstance(self.start, Given) else ()
         start = len(given) or getattr(self.start, "n", None) or 0
         if start > self.budget.evaluations:

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molvae.bo.acquisitions import Candidates, Observations
+from molvae.bo.acquisitions import Candidates
 from molvae.bo.discrete_posterior import moments
+from molvae.bo.layout import FeatureLayout
+from molvae.bo.observations import Observations
 from molvae.bo.pareto import best_first
+from molvae.bo.surrogates import fit_subset
 from molvae.campaign.propose.initial import drawn
 from molvae.campaign.propose.inner_loop import Candidate, Found, Score, Vector
 from molvae.campaign.recipe import Bayes, CampaignRecipe
@@ -18,7 +21,7 @@ from molvae.campaign.record.merit import Matrix, given_reference, merits, utilit
 from molvae.campaign.record.state import RESTART, Proposal, State
 from molvae.campaign.record.store import Round
 from molvae.campaign.space import Remembering, Space
-from molvae.chem.features import features
+from molvae.chem.features import Featurizer
 from molvae.chem.molecule import Molecule, parse_or_none
 
 Asked = tuple[tuple[Proposal, ...], Round]
@@ -50,17 +53,18 @@ def restart(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
     return _begin(state, space, smiles, RESTART, began)
 
 
-def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
+def next_round(recipe: CampaignRecipe, space: Space, state: State, featurizer: Featurizer | None = None) -> Asked:
     """The next round's proposals: at most ``q``, at most what is left of the budget, none if none are found.
 
     Args:
         state: with no pending proposals and at least one observation.
+        featurizer: one that may have made features in earlier rounds, which saves time.
     """
     began = time.monotonic()
     q = min(recipe.q, recipe.budget.evaluations - len(state.records))
     rng = _draws(recipe, state.round + 1)
     if isinstance(recipe.method, Bayes):
-        found, chosen = _optimised(recipe, space, state, q, rng)
+        found, chosen = _optimised(recipe, space, state, q, rng, featurizer or Featurizer())
     else:
         found = recipe.method(space, state, merits(state, recipe), q, int(rng.integers(2**31)))
         chosen = _proposals(space, state, found.candidates)
@@ -80,7 +84,7 @@ def _begin(state: State, space: Space, smiles: Sequence[str], move: str, began: 
 
 
 def _optimised(
-    recipe: CampaignRecipe, space: Space, state: State, q: int, rng: np.random.Generator
+    recipe: CampaignRecipe, space: Space, state: State, q: int, rng: np.random.Generator, featurizer: Featurizer
 ) -> tuple[Found, tuple[Proposal, ...]]:
     """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
     life = state.life
@@ -90,14 +94,14 @@ def _optimised(
     points = {} if recipe.learning.every else {one.proposal.smiles: one.proposal.z for one in life.observed}
     space = Remembering(space, points)
     best = [life.observed[k].proposal.smiles for k in order]
-    belief = _Belief(recipe, space, best, utilities(life, recipe)[order], fit_seed)
+    belief = _Belief(recipe, space, best, utilities(life, recipe)[order], fit_seed, featurizer)
 
     def judge(generation: int) -> Score:
-        taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
+        scalarization = recipe.acquisition.scalarize(belief.seen, np.random.default_rng([search_seed, generation]))
 
         def score(molecules: Sequence[Molecule]) -> Vector:
             mean, sd, shares = belief(molecules)
-            return taste(mean, sd * shares[:, None]).numpy()
+            return scalarization(mean, sd * shares[:, None]).numpy()
 
         return score
 
@@ -136,23 +140,30 @@ def _proposals(
 class _Belief:
     """What the surrogate believes of molecules, each asked once."""
 
-    def __init__(self, recipe: CampaignRecipe, space: Space, observed: Sequence[str], Y: Matrix, seed: int) -> None:
-        self._space, self._kind = space, recipe.surrogate.features
-        kept = recipe.surrogate.kept(len(observed), seed)
+    def __init__(
+        self,
+        recipe: CampaignRecipe,
+        space: Space,
+        observed: Sequence[str],
+        Y: Matrix,
+        seed: int,
+        featurizer: Featurizer,
+    ) -> None:
+        self._space, self._featurizer = space, featurizer
+        self.layout = FeatureLayout((*featurizer.blocks, ("latent", space.latent)))
+        kept = fit_subset(len(observed), recipe.surrogate.most, seed)
         X = self.features([Molecule.known(observed[k]) for k in kept.tolist()])
         given = given_reference(recipe)
         reference = None if given is None else torch.from_numpy(given)
         self.seen = Observations(X, torch.from_numpy(Y)[kept], reference, tuple(recipe.constraints))
-        self.model = recipe.surrogate(X, self.seen.Y, seed)
+        self.model = recipe.surrogate(X, self.seen.Y, self.layout, seed)
         self._strangers = recipe.method.strangers if isinstance(recipe.method, Bayes) else 1.0
         self._known: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
     def features(self, molecules: Sequence[Molecule]) -> Tensor:
-        """(n, d)."""
-        points = torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules]))
-        if self._kind == "latent":
-            return points.double()
-        return torch.cat([*map(torch.from_numpy, features(molecules)), points], 1)
+        """Rows of the layout, (n, width) float64."""
+        points = self._space.encode([molecule.smiles for molecule in molecules])
+        return torch.cat([*map(torch.from_numpy, (*self._featurizer(molecules), points))], 1)
 
     def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and sd of each utility, (n, objectives) each, and the share of each sd that counts, (n,)."""

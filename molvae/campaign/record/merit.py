@@ -44,11 +44,11 @@ def merits(state: State, recipe: CampaignRecipe) -> Matrix:
 
 def given_reference(recipe: CampaignRecipe) -> Matrix | None:
     """The recipe's reference point as utilities, (improved,); None where it is to be inferred."""
-    reference = recipe.acquisition.reference
-    if reference == "inferred":
+    point = recipe.reference_point
+    if point == "inferred":
         return None
     improved = [recipe.objectives[k] for k in recipe.improved]
-    return np.array([o.utility(value) for o, value in zip(improved, reference, strict=True)])
+    return np.array([o.utility(value) for o, value in zip(improved, point, strict=True)])
 
 
 def history(state: State, recipe: CampaignRecipe) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from molvae.bo.surrogates import AdditiveGP
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.record.merit import merits, ranked, utilities
 from molvae.campaign.record.state import Observed, Record, State
@@ -255,7 +256,7 @@ def _stale(life: State, done: int, recipe: CampaignRecipe) -> list[str]:
 
 
 def _doubtful(label: str, one: Calibration, recipe: CampaignRecipe) -> list[str]:
-    other = "latent" if recipe.surrogate.kind == "additive" else "additive"
+    other = "latent" if isinstance(recipe.surrogate, AdditiveGP) else "additive"
     found = []
     if one.n >= ENOUGH and one.rank_correlation is not None and one.rank_correlation < 0.1:
         found.append(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from molvae.bo import scalarization
 from molvae.bo.acquisitions import UCB, LogEI
-from molvae.bo.additive import COUNTS, DESCRIPTORS
 from molvae.bo.pareto import fronts
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.campaign.propose import bayes as ask
@@ -13,7 +13,8 @@ from molvae.campaign.propose.bayes import next_round, start_set
 from molvae.campaign.propose.inner_loop import MOVES
 from molvae.campaign.record.merit import merits, utilities
 from molvae.campaign.record.state import Failed, Observed, fold
-from molvae.chem import features as described
+from molvae.chem import features
+from molvae.chem.features import Featurizer
 from molvae.chem.molecule import Molecule
 
 LOGP = {"score": {"kind": "logp"}}
@@ -41,8 +42,8 @@ def fitted(monkeypatch):
     calls = []
     for kind in (AdditiveGP, LatentGP):
 
-        def fit(self, X, Y, seed=0, before=kind.__call__):
-            calls.append((X, Y, before(self, X, Y, seed)))
+        def fit(self, X, Y, layout, seed=0, before=kind.__call__):
+            calls.append((X, Y, before(self, X, Y, layout, seed)))
             return calls[-1][-1]
 
         monkeypatch.setattr(kind, "__call__", fit)
@@ -73,12 +74,12 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
 
     smiles = [record.proposal.smiles for record in state.observed]
 
-    def features(smiles):
+    def described(smiles):
         points, molecules = open_space.encode(smiles), [Molecule.parse(text) for text in smiles]
-        return points if surrogate == "latent" else np.concatenate([*described.features(molecules), points], 1)
+        return np.concatenate([*Featurizer()(molecules), points], 1)
 
-    expected = features(smiles)
-    assert X.shape[1] == open_space.latent + (COUNTS + DESCRIPTORS if surrogate == "additive" else 0)
+    expected = described(smiles)
+    assert X.shape[1] == 2048 + 25 + open_space.latent
     pairs = list(zip(expected.tolist(), utilities(state, asked).tolist(), strict=True))
     assert sorted(zip(X.tolist(), Y.tolist(), strict=True)) == sorted(pairs)
     merit = dict(zip(map(tuple, utilities(state, asked).tolist()), merits(state, asked), strict=True))
@@ -94,7 +95,7 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
         assert p.z.tolist() == open_space.encode([p.smiles])[0].tolist()
         assert p.move in MOVES
         with torch.no_grad():
-            posterior = model.posterior(torch.from_numpy(features([p.smiles]).astype(float)))
+            posterior = model.posterior(torch.from_numpy(described([p.smiles]).astype(float)))
         assert p.mean == pytest.approx(posterior.mean[0].tolist(), rel=1e-6)
         assert p.sd == pytest.approx(posterior.variance.sqrt()[0].tolist(), rel=1e-4)
         assert np.isfinite(p.acquisition)
@@ -143,25 +144,26 @@ def test_the_model_is_asked_once_for_each_molecule(recipe, open_space, monkeypat
 
 
 @pytest.mark.parametrize("acquisition", [UCB(), LogEI()], ids=["ucb", "logei"])
-def test_generations_are_judged_by_tastes_of_their_own(recipe, open_space, monkeypatch, acquisition):
-    tastes, taste = [], UCB.taste
+def test_each_generation_has_a_scalarization_of_its_own(recipe, open_space, monkeypatch, acquisition):
+    weights, draw = [], scalarization.draw_scalarization
 
-    def keep(self, seen, rng):
-        tastes.append(taste(self, seen, rng).weight)
-        return taste(self, seen, np.random.default_rng(0))
+    def keep(seen, exploration, rng):
+        weights.append(draw(seen, exploration, rng).exploration)
+        return draw(seen, exploration, np.random.default_rng(0))
 
-    monkeypatch.setattr(UCB, "taste", keep)
+    monkeypatch.setattr(scalarization, "draw_scalarization", keep)
     table = acquisition.model_dump(mode="json")
     asked = recipe(search={"generations": 3, "children": 20}, acquisition=table)
     next_round(asked, open_space, begun(asked, open_space))
-    assert len(set(tastes[:3])) == 3
+    assert len(set(weights[:3])) == 3
 
 
 def test_a_given_reference_is_measured_from_in_utilities(recipe, space, monkeypatch):
     seen = []
-    taste = UCB.taste
-    monkeypatch.setattr(UCB, "taste", lambda self, given, rng: seen.append(given.reference) or taste(self, given, rng))
-    asked = recipe(objectives=[DOWN, LOGP], acquisition={"reference": [6.0, 0.5]})
+    draw = UCB.scalarize
+    keep = lambda self, given, rng: seen.append(given.reference) or draw(self, given, rng)  # noqa: E731
+    monkeypatch.setattr(UCB, "scalarize", keep)
+    asked = recipe(objectives=[DOWN, LOGP], reference_point=[6.0, 0.5])
     next_round(asked, space, begun(asked, space))
     assert {tuple(reference.tolist()) for reference in seen} == {(-6.0, 0.5)}
 
@@ -173,16 +175,16 @@ def test_of_a_stranger_less_of_the_deviation_counts(recipe, toy, strangers):
     asked = recipe(search=EVERY_MOVE, method={"kind": "bayes", "strangers": strangers})
     state = begun(asked, space)
     Y = utilities(state, asked)
-    belief = ask._Belief(asked, space, [record.proposal.smiles for record in state.observed], Y, 0)
+    belief = ask._Belief(asked, space, [record.proposal.smiles for record in state.observed], Y, 0, Featurizer())
     new = [Molecule.parse(text) for text in ("CCCCCCCCBr", "c1ccc2ccccc2c1", space.smiles[-1])]
     mean, sd, shares = belief(new)
     assert shares.tolist() == [strangers, strangers, 1.0]
     assert sd[:2].min() > 0.5  # what is stored is the model's own
-    taste = asked.acquisition.taste(belief.seen, np.random.default_rng(0))
+    drawn = asked.acquisition.scalarize(belief.seen, np.random.default_rng(0))
     proposals, _ = next_round(asked, space, state)
     assert proposals
     if strangers == 0.0:
-        assert taste(mean, sd * shares[:, None])[0] == pytest.approx(taste(mean, 0 * sd)[0].item())
+        assert drawn(mean, sd * shares[:, None])[0] == pytest.approx(drawn(mean, 0 * sd)[0].item())
 
 
 def test_unknown_strangers_are_hardly_proposed(recipe, toy):
@@ -209,3 +211,25 @@ def test_beyond_what_the_surrogate_takes_the_best_and_some_others_are_seen(recip
     assert Y[:2, 0].tolist() == best[:2]
     assert set(Y[2:, 0].tolist()) <= set(best[2:])
     assert len({tuple(row) for row in X.tolist()}) == 4
+
+
+def test_one_more_descriptor_is_a_descriptor_to_the_surrogate(recipe, open_space, fitted, monkeypatch):
+    monkeypatch.setattr(features, "PROPERTIES", (*features.PROPERTIES, "NumHeavyAtoms"))
+    asked = recipe(search=EVERY_MOVE)
+    next_round(asked, open_space, begun(asked, open_space))
+    [(X, _, model)] = fitted
+    assert X.shape[1] == 2048 + 26 + open_space.latent
+    [hyper] = model.hyper
+    assert [len(lengths) for lengths in hyper.lengths] == [26, open_space.latent]
+
+
+def test_features_are_made_once_in_a_campaign(recipe, open_space, monkeypatch):
+    made, make = [], Featurizer._make
+    monkeypatch.setattr(Featurizer, "_make", lambda self, one: made.append(one.smiles) or make(self, one))
+    asked = recipe(search=EVERY_MOVE)
+    state, featurizer = begun(asked, open_space), Featurizer()
+    first = next_round(asked, open_space, state, featurizer)
+    assert len(made) == len(set(made)) > 0
+    made.clear()
+    assert same(next_round(asked, open_space, state, featurizer), first)
+    assert made == []
