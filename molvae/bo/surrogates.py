@@ -1,7 +1,8 @@
 """(X, Y) → a fitted BoTorch model."""
 
 import warnings
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -92,6 +93,8 @@ class LatentGP(Component):
         iterations: of the optimiser; hundreds more make the fit ten times slower and no better on new points.
     """
 
+    REMOVED: ClassVar[Mapping[str, float]] = {"bound": 3.0}
+
     kind: Literal["latent"] = "latent"
     most: int = Field(default=2000, ge=2)
     iterations: int = Field(default=50, ge=1)
@@ -106,7 +109,8 @@ class LatentGP(Component):
         from botorch.exceptions import InputDataWarning, ModelFittingError, OptimizationWarning
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import SingleTaskGP
-        from botorch.models.transforms import ChainedInputTransform, FilterFeatures, Normalize
+        from botorch.models.transforms import Normalize
+        from botorch.models.transforms.input import ChainedInputTransform, FilterFeatures
         from gpytorch.mlls import ExactMarginalLogLikelihood
         from linear_operator.utils.errors import NanError, NotPSDError
 

@@ -72,7 +72,7 @@ class Featurizer:
             found = {smiles: self._rows[smiles] for smiles in asked if smiles in self._rows}
         # outside the lock, so that threads do not wait for each other; two may make the same row
         found.update((smiles, self._make(one)) for smiles, one in asked.items() if smiles not in found)
-        self._keep(found)
+        self._keep({smiles: found[smiles] for smiles in asked})
         (_, bits), (_, width) = self.blocks
         counts = np.empty((len(molecules), bits), dtype=np.uint8)
         descriptors = np.empty((len(molecules), width))
@@ -81,6 +81,7 @@ class Featurizer:
         return counts, descriptors
 
     def _keep(self, found: dict[str, tuple[Counts, Descriptors]]) -> None:
+        """In their order; of too many the first go."""
         with self._lock:
             for smiles, row in found.items():
                 self._rows.pop(smiles, None)

@@ -213,7 +213,7 @@ def test_a_run_of_another_version(recipe, space, tmp_path):
 
 
 def test_several_objectives_run_with_a_reference_in_raw_values(recipe, space, tmp_path):
-    asked = recipe(objectives=[QED, SAS], acquisition={"reference": [0.2, 6.0]})
+    asked = recipe(objectives=[QED, SAS], reference_point=[0.2, 6.0])
     campaign = Campaign.open(asked, tmp_path, space=space)
     state = campaign.run()
     assert all(len(r.proposal.mean) == len(r.proposal.sd) == 2 for r in state.records if r.proposal.round)

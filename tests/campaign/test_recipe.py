@@ -37,7 +37,10 @@ def test_the_pareto_campaign():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"surrogate": {"kind": "latent", "bound": 2.0}, "acquisition": {"kind": "logei", "reference": [1.0]}}],
+    [
+        {},
+        {"surrogate": {"kind": "latent", "iterations": 2}, "acquisition": {"kind": "logei"}, "reference_point": [1.0]},
+    ],
 )
 def test_a_recipe_round_trips_through_its_table(recipe, changes):
     assert parse_recipe(as_table(recipe(**changes)), CampaignRecipe) == recipe(**changes)
@@ -55,10 +58,10 @@ def test_constraints_do_not_count_as_objectives_to_improve():
         ({"objectives": []}, "objectives"),
         ({"objectives": [QED, QED]}, "two objectives are called 'QED'"),
         ({"objectives": [QED, SAS], "budget": {"target": 0.9}}, "budget.target is for a single objective"),
-        ({"objectives": [QED, SAS], "acquisition": {"reference": [0.1]}}, "1 values for 2 objectives"),
+        ({"objectives": [QED, SAS], "reference_point": [0.1]}, "1 values for 2 objectives"),
         ({"objectives": [AT_MOST]}, "all objectives are constraints and none is to be improved; add one"),
         (
-            {"objectives": [QED, AT_MOST], "acquisition": {"reference": [0.1, 3]}},
+            {"objectives": [QED, AT_MOST], "reference_point": [0.1, 3]},
             "2 values for 1 objectives to improve",
         ),
         (

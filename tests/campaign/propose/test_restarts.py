@@ -197,7 +197,7 @@ class TestRound:
         self, recipe, open_space, monkeypatch
     ):
         seen, fit = [], AdditiveGP.__call__
-        monkeypatch.setattr(AdditiveGP, "__call__", lambda self, X, Y, seed=0: seen.append(Y) or fit(self, X, Y, seed))
+        monkeypatch.setattr(AdditiveGP, "__call__", lambda self, X, Y, *rest: seen.append(Y) or fit(self, X, Y, *rest))
         asked = recipe(budget={"evaluations": 99}, search={"generations": 1, "children": 60})
         state = told(asked, start_set(asked, open_space)[0])
         state = told(asked, next_round(asked, open_space, state)[0], state)

@@ -32,7 +32,7 @@ def test_history_is_the_best_utility_after_each_round(recipe, objective, expecte
 
 def test_hypervolume_history_by_hand_with_a_given_and_an_inferred_reference(recipe):
     state = course((1, 3), (3, 5), (4, 1), (2, 2))  # logP up, SAS down: (1, −3), (3, −5), (4, −1), (2, −2)
-    given = recipe(objectives=[LOGP, DOWN], acquisition={"reference": [0.0, 6.0]})
+    given = recipe(objectives=[LOGP, DOWN], reference_point=[0.0, 6.0])
     assert history(state, given) == [1 * 3 + 2 * 1, 4 * 5]
     assert best(state, given) == ("hypervolume", 20.0)
     inferred = recipe(objectives=[LOGP, DOWN])  # a tenth of the range below the start set: (0.8, −5.2)
