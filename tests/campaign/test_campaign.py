@@ -207,7 +207,7 @@ def test_a_run_of_another_version(recipe, space, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(path.read_text().replace('"iterations"', '"gears"'))
     with pytest.raises(
-        CampaignError, match=r"additive.gears: unknown key(.|\n)*begun by another version.*nothing is lost"
+        RecipeError, match=r"additive.gears: unknown key(.|\n)*begun by another version.*nothing is lost"
     ):
         Campaign.read(tmp_path)
 
@@ -326,7 +326,7 @@ def test_a_model_that_is_not_fit_is_said_at_the_start_alone(recipe, tmp_path, mo
     for _ in range(2):
         Campaign.open(asked, tmp_path / "out").ask()
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said == ["the model zinc250k is not fit for campaigns: too few of its samples are molecules"]
+    assert said == ["the model zinc250k is not fit for campaigns: too few samples are molecules"]
 
 
 AREA = {"score": {"kind": "descriptor", "name": "TPSA"}, "direction": "at least", "bound": 40.0}

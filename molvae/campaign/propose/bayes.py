@@ -9,7 +9,6 @@ from pydantic import Field
 from molvae.bo.acquisitions import ACQUISITIONS, UCB, Acquisition, Candidates
 from molvae.bo.pareto import best_first
 from molvae.bo.surrogates import SURROGATES, AdditiveGP, Surrogate
-from molvae.campaign.propose.belief import CachedPosterior
 from molvae.campaign.propose.initial import sampled
 from molvae.campaign.propose.inner_loop import Score, Search, Vector
 from molvae.campaign.propose.method import Candidate, Context, Prediction, Suggestion
@@ -72,6 +71,8 @@ class Bayes(Component):
 
     def next(self, context: Context) -> Suggestion:
         """The candidates that the acquisition chooses of all that a search finds."""
+        from molvae.campaign.propose.belief import CachedPosterior  # it loads torch, which reading a recipe should not
+
         space, pins = self.retrain(context)
         rng = context.rng()
         fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()

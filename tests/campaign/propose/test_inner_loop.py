@@ -163,7 +163,7 @@ def test_where_no_edit_is_possible_nothing_is_written(open_space):
 def test_molecules_that_the_model_cannot_encode_are_dropped(open_space, parents):
     class Narrow(type(open_space)):
         def can_encode(self, smiles):
-            return "N" not in smiles and super().knows(smiles)
+            return "N" not in smiles and super().can_encode(smiles)
 
     found = find(Narrow(), parents)
     assert found.candidates
