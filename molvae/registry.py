@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -228,8 +228,8 @@ def import_last(name: str) -> ModuleType:
         raise
 
 
-def path_of(part: type) -> str:
-    """The import path of a class."""
+def path_of(part: type | FunctionType) -> str:
+    """The import path of a class or function."""
     return f"{part.__module__}:{part.__qualname__}"
 
 
