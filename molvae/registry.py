@@ -50,6 +50,11 @@ class Registry:
         """Import paths of the parts that installed packages announce, by name."""
         return {point.name: point.value for point in entry_points(group=self.group)}
 
+    def described(self) -> dict[str, str]:
+        """What each part is, in a line: the first of its docstring; of an announced one the import path."""
+        ours = {kind: (inspect.getdoc(member) or "").partition("\n")[0] for kind, member in self.kinds.items()}
+        return ours | {name: path for name, path in self.announced().items() if name not in ours}
+
     def find(self, kind: str) -> type[Component]:
         """The class of a kind.
 

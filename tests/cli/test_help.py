@@ -23,7 +23,7 @@ def commands() -> dict[str, object]:
 
 def test_the_commands_are_those_of_the_readme():
     names = ["train", "evaluate", "doctor", "fit-prior", "sample", "encode", "decode", "predict", "score", "models"]
-    names += ["neighbors", "interpolate", "map", "optimize", "status", "export"]
+    names += ["neighbors", "interpolate", "map", "optimize", "status", "export", "init", "parts"]
     assert sorted(commands()) == sorted(["data list", "data fetch", "data prepare", "data match", *names])
 
 
