@@ -36,7 +36,7 @@ def module_at() -> Callable[[Path], ModuleType]:
     return load
 
 
-TINY = {"latent": 4, "embedding": 6, "encoder_hidden": 8, "decoder_hidden": 12}
+TINY = {"latent": 4, "embedding": 6, "encoder": {"kind": "gru", "hidden": 8}, "decoder": {"kind": "gru", "hidden": 12}}
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ class Threshold:
         return "weak" if sign * value >= sign * self.bad else "bad"
 
 
-BETTER_POSTERIOR = "lower train.beta.end, more train.epochs, or a larger net.decoder_hidden"
+BETTER_POSTERIOR = "lower train.beta.end, more train.epochs, or a larger net.decoder.hidden"
 SMOOTHER = "train.astray above 0, higher train.beta.end, or more train.epochs"
 
 THRESHOLDS: dict[str, Threshold] = {

@@ -1,7 +1,7 @@
 """The settings of a training, as a recipe file has them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
@@ -52,6 +52,8 @@ class HardwareSettings(Component):
 
 class TrainRecipe(Component):
     """A training: `molvae train RECIPE --out FOLDER`."""
+
+    ALIASES: ClassVar = {f"net.{old}": f"net.{new}" for old, new in NetSettings.ALIASES.items()}
 
     name: str = Field("model", min_length=1)
     seed: int = Field(0, ge=0)

@@ -158,7 +158,7 @@ def test_heads_learn_a_property(recipe, tmp_path, molecules):
     train(
         recipe(
             corpus=str(tmp_path / "corpus"),
-            net={"properties": ("MolWt",), "latent": 8, "encoder_hidden": 32},
+            net={"properties": ("MolWt",), "latent": 8, "encoder": {"kind": "gru", "hidden": 32}},
             train={"epochs": 20, "optimizer": {"learning_rate": 0.01}, "property_weights": {"MolWt": 30.0}},
             evaluate={"every": 10_000},
             checkpoint_seconds=60.0,
@@ -353,7 +353,12 @@ def test_a_small_net_learns_fifty_molecules_by_heart(recipe, tmp_path, molecules
     fifty = sorted(molecules, key=len)[-50:]  # few lengths, so few and full batches
     settings = recipe(
         corpus=str(corpus_of(tmp_path / "corpus", fifty, fifty)),
-        net={"latent": 16, "embedding": 16, "encoder_hidden": 48, "decoder_hidden": 96},
+        net={
+            "latent": 16,
+            "embedding": 16,
+            "encoder": {"kind": "gru", "hidden": 48},
+            "decoder": {"kind": "gru", "hidden": 96},
+        },
         train={
             "epochs": 100,
             "batch": 25,
@@ -372,7 +377,7 @@ def test_a_small_net_learns_fifty_molecules_by_heart(recipe, tmp_path, molecules
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_model_trained_on_a_gpu_works_on_the_cpu(recipe, tmp_path, molecules, figures):
     settings = recipe(
-        net={"latent": 16, "encoder_hidden": 32, "decoder_hidden": 64},
+        net={"latent": 16, "encoder": {"kind": "gru", "hidden": 32}, "decoder": {"kind": "gru", "hidden": 64}},
         train={"epochs": 30, "optimizer": {"learning_rate": 0.01}},
         hardware={"device": "cuda", "precision": "bf16-mixed"},
     )

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 from molvae.vae.training.optimizers import AdamWSettings, MuonSettings, set_rate
 
-SIZES = NetSettings(latent=3, embedding=4, encoder_hidden=5, decoder_hidden=6, properties=("logP",))
+SIZES = NetSettings(
+    latent=3, embedding=4, encoder=GRUEncoder(hidden=5), decoder=GRUDecoder(hidden=6), properties=("logP",)
+)
 
 
 @pytest.fixture
