@@ -109,7 +109,7 @@ def recipe(corpus_folder):
             "name": "tiny",
             "corpus": str(corpus_folder),
             "net": TINY,
-            "train": {"epochs": 2, "batch": 16, "beta": {"kind": "linear", "end": 0.01}},
+            "train": {"epochs": 2, "batch": 16, "loss": {"beta": {"end": 0.01}}},
             "evaluate": {"every": 9, "molecules": 12},
             "hardware": {"device": "cpu", "precision": "32-true"},
             "checkpoint_seconds": 0.0,

@@ -19,7 +19,7 @@ from molvae.registry import only_installed
 from molvae.vae.card import card_text
 from molvae.vae.model import SmilesVAE
 from molvae.vae.nets.nets import Net, NetSettings
-from molvae.vae.prior import prior_settings
+from molvae.vae.prior import prior_settings, prior_table
 
 FORMAT = 3
 """Of folders that name the kinds of encoder and decoder; those of format 2 have GRUs, and those of format 1 no prior:
@@ -50,7 +50,7 @@ def save_model(folder: str | Path, vae: SmilesVAE, facts: Mapping[str, Any]) -> 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    parts = {"net": as_table(vae.net.settings), "prior": as_table(vae.prior.settings), "longest": vae.longest}
+    parts = {"net": as_table(vae.net.settings), "prior": prior_table(vae.prior.settings), "longest": vae.longest}
     write_json(folder / "model.json", {"kind": "smiles-vae", "format": FORMAT, **parts, "facts": dict(facts)})
     write_json(folder / "vocab.json", {"characters": vae.vocab.characters})
     known = torch.from_numpy(vae.known.hashes) if vae.known is not None else torch.zeros(0, dtype=torch.int64)

@@ -13,7 +13,7 @@ RECIPE: dict[str, Any] = {
         "encoder": {"kind": "gru", "hidden": 32},
         "decoder": {"kind": "gru", "hidden": 64},
     },
-    "train": {"epochs": 60, "batch": 16, "optimizer": {"learning_rate": 8e-3}, "beta": {"kind": "linear", "end": 0.05}},
+    "train": {"epochs": 60, "batch": 16, "optimizer": {"learning_rate": 8e-3}, "loss": {"beta": {"end": 0.05}}},
     "evaluate": {"every": 10_000, "molecules": 20},
     "hardware": {"device": "cpu", "precision": "32-true"},
 }

@@ -1,5 +1,6 @@
 """Parts that somebody else wrote do what ours do: they train, are saved, come back, and work."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from molvae.data.vocab import END, START
-from molvae.errors import ModelError
+from molvae.errors import ModelError, TrainingError
 from molvae.vae.folder import load_model
 from molvae.vae.training.loop import train
 
@@ -54,6 +55,39 @@ def test_an_encoder_and_a_decoder_train_encode_and_decode(toy_parts, recipe, tmp
     valid = vae.decode(mean)  # beams, and the grammar
     assert [text for text, free in zip(valid, texts, strict=True) if text != free]
     assert len(vae.sample(20, temperature=1.0)) == 20
+
+
+def test_a_loss_an_optimiser_and_a_prior_train_resume_and_come_back(toy_parts, recipe, tmp_path, figures):
+    table = {"loss": {"kind": "toy_parts:PlainLoss", "steepness": 5.0}, "optimizer": {"kind": "toy_parts:Momentum"}}
+    settings = recipe(train=table, prior={"kind": "toy_parts:Ball", "width": 0.9})
+
+    def stop(event):
+        if event.step == 11:
+            raise KeyboardInterrupt
+
+    whole = load_model(train(settings, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "stopped", stop)
+    again = load_model(train(settings, tmp_path / "stopped"))
+    assert whole.fingerprint == again.fingerprint
+    assert figures(tmp_path / "whole") == figures(tmp_path / "stopped")
+    beta = [float(row["beta"]) for row in figures(tmp_path / "whole")]
+    assert 0 < beta[0] < beta[-1] < 0.05
+    assert whole.prior.settings == settings.prior == toy_parts.Ball(width=0.9)
+    assert torch.equal(whole.prior.sample(5, 0), again.prior.sample(5, 0))
+    assert json.loads((tmp_path / "whole/model/model.json").read_text())["prior"]["kind"] == "toy_parts:Ball"
+
+
+def test_a_schedule_of_the_weight_of_the_kl_does_for_our_loss(toy_parts, recipe, tmp_path, figures):
+    train(recipe(train={"loss": {"beta": {"kind": "toy_parts:Sigmoid"}}}), tmp_path)
+    (first, *_, last) = [float(row["beta"]) for row in figures(tmp_path)]
+    assert 0 < first < 0.025 < last < 0.05
+
+
+def test_an_optimiser_of_gru_matrices_is_refused_where_there_are_none(toy_parts, recipe, tmp_path):
+    net = {"encoder": {"kind": "toy_parts:BagEncoder"}, "decoder": {"kind": "toy_parts:LeakyDecoder"}}
+    with pytest.raises(TrainingError, match='"muon" is for the matrices of GRU layers; this net has none'):
+        train(recipe(net=net, train={"optimizer": {"kind": "muon"}}), tmp_path)
 
 
 def test_a_model_folder_brings_no_code_with_it(toy_parts, vae, recipe, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
-from molvae.vae.training.optimizers import AdamWSettings, MuonSettings, set_rate
+from molvae.vae.training.optimizers import OPTIMIZERS, MuonSettings, set_rate
 
 SIZES = NetSettings(
     latent=3, embedding=4, encoder=GRUEncoder(hidden=5), decoder=GRUDecoder(hidden=6), properties=("logP",)
@@ -17,9 +17,10 @@ def net() -> Net:
     return Net(SIZES, 9)
 
 
-@pytest.mark.parametrize("settings", [AdamWSettings(), MuonSettings()])
-def test_each_weight_is_moved_by_one_optimiser(net, settings):
-    moved = [weights for one in settings(net) for group in one.param_groups for weights in group["params"]]
+@pytest.mark.parametrize("member", OPTIMIZERS.members)
+def test_each_weight_is_moved_by_one_optimiser(net, member):
+    assert member().learning_rate > 0
+    moved = [weights for one in member()(net) for group in one.param_groups for weights in group["params"]]
     assert len(moved) == len(set(moved))
     assert set(moved) == set(net.parameters())
 
