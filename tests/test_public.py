@@ -132,7 +132,12 @@ def test_fetch_prepare_train_and_evaluate_from_python(trained, tmp_path):
     assert manifest["counts"]["train"] == 150
     recipe = molvae.TrainRecipe(
         corpus=tmp_path / "corpus",
-        net={"latent": 2, "embedding": 4, "encoder_hidden": 4, "decoder_hidden": 4},
+        net={
+            "latent": 2,
+            "embedding": 4,
+            "encoder": {"kind": "gru", "hidden": 4},
+            "decoder": {"kind": "gru", "hidden": 4},
+        },
         train={"epochs": 1, "batch": 64},
         hardware={"device": "cpu"},
     )

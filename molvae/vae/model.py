@@ -131,7 +131,7 @@ class SmilesVAE:
         for start in range(0, len(texts), ENCODE_BATCH):
             rows = longest_first[start : start + ENCODE_BATCH]
             with torch.inference_mode():
-                found = self.net.encoder.read([tokens[row] for row in rows])
+                found = self.net.read([tokens[row] for row in rows])
             mean[rows], logvar[rows] = found[0].cpu(), found[1].cpu()
         return Posterior(mean, logvar)
 

@@ -36,12 +36,14 @@ def model_folder(tmp_path_factory) -> Path:
     from molvae.data.vocab import Vocab
     from molvae.vae.folder import save_model
     from molvae.vae.model import SmilesVAE
-    from molvae.vae.nets.nets import Net, NetSettings
+    from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
     vocab = Vocab.of(["CCNOFSclno123()[]@H+-=#"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Net(NetSettings(latent=5, embedding=4, encoder_hidden=8, decoder_hidden=8), len(vocab))
+        net = Net(
+            NetSettings(latent=5, embedding=4, encoder=GRUEncoder(hidden=8), decoder=GRUDecoder(hidden=8)), len(vocab)
+        )
     facts = {"name": "blank", "commit": "none", "hardware": {"device": "a processor"}, "step": 0, "seconds": 0.0}
     folder = tmp_path_factory.mktemp("model")
     save_model(folder, SmilesVAE(net, vocab, 60), facts)

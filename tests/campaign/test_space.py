@@ -9,7 +9,7 @@ from molvae.chem.molecule import parse_or_none
 from molvae.data.training_index import KnownMolecules
 from molvae.data.vocab import Vocab
 from molvae.vae.model import SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,9 @@ def model_space():
     vocab = Vocab.of(["CCO", "c1ccccc1"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Net(NetSettings(latent=5, embedding=4, encoder_hidden=8, decoder_hidden=8), len(vocab))
+        net = Net(
+            NetSettings(latent=5, embedding=4, encoder=GRUEncoder(hidden=8), decoder=GRUDecoder(hidden=8)), len(vocab)
+        )
     return LatentSpace(SmilesVAE(net, vocab, 12, "abc", KnownMolecules.of(["CCO"])))
 
 

@@ -10,7 +10,7 @@ from molvae.chem.molecule import parse_or_none
 from molvae.data.vocab import END, Vocab
 from molvae.errors import InvalidSmiles, SmilesError, UnknownCharacter, UsageError
 from molvae.vae.model import Posterior, SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 
 def test_encoding_does_not_depend_on_the_company(vae, molecules):
@@ -67,7 +67,11 @@ def test_what_cannot_be_encoded_is_said(vae, smiles, error, said):
 )
 def test_what_is_near_and_can_be_encoded_is_offered(smiles, said):
     vocab = Vocab.of(["CCO", "C=1(CN)[H]1O"])
-    few = SmilesVAE(Net(NetSettings(latent=2, embedding=2, encoder_hidden=2, decoder_hidden=2), len(vocab)), vocab, 20)
+    few = SmilesVAE(
+        Net(NetSettings(latent=2, embedding=2, encoder=GRUEncoder(hidden=2), decoder=GRUDecoder(hidden=2)), len(vocab)),
+        vocab,
+        20,
+    )
     with pytest.raises(SmilesError, match=said):
         few.encode([smiles])
 
@@ -186,7 +190,9 @@ def test_samples_are_of_its_own_prior(vae):
 
 
 def test_properties_are_predicted_on_the_cpu_in_order(vocab):
-    settings = NetSettings(latent=3, embedding=2, encoder_hidden=2, decoder_hidden=2, properties=("logP", "QED"))
+    settings = NetSettings(
+        latent=3, embedding=2, encoder=GRUEncoder(hidden=2), decoder=GRUDecoder(hidden=2), properties=("logP", "QED")
+    )
     model = SmilesVAE(Net(settings, len(vocab)), vocab, 20)
     assert model.properties == ("logP", "QED")
     z = torch.randn(7, 3)

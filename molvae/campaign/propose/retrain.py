@@ -94,6 +94,7 @@ class Retraining(Component):
     def _finetune(self, space: LatentSpace, model: str, texts: Sequence[str], seed: int, folder: Path) -> None:
         from molvae.vae.folder import save_model
         from molvae.vae.training.finetune import facts, tune
+        from molvae.vae.training.losses import ELBO, LatentNoise
         from molvae.vae.training.optimizers import AdamWSettings
         from molvae.vae.training.recipe import TrainSettings
         from molvae.vae.training.schedules import LinearBeta
@@ -103,9 +104,7 @@ class Retraining(Component):
             epochs=1,
             batch=64,
             optimizer=AdamWSettings(learning_rate=self.learning_rate),
-            beta=LinearBeta(start=self.beta, end=self.beta),
-            astray=0.1,
-            astray_weight=0.2,
+            loss=ELBO(beta=LinearBeta(start=self.beta, end=self.beta), latent_noise=LatentNoise(share=0.1, weight=0.2)),
         )
         tuned = tune(space.model, texts, settings, seed)
         seconds = time.monotonic() - began
