@@ -1,9 +1,9 @@
 """(X, Y) → a fitted BoTorch model."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -93,6 +93,8 @@ class LatentGP(Component):
         most: observations that the model is fitted to.
         iterations: of the optimiser; hundreds more make the fit ten times slower and no better on new points.
     """
+
+    REMOVED: ClassVar[Mapping[str, float]] = {"bound": 3.0}
 
     kind: Literal["latent"] = "latent"
     most: int = Field(default=2000, ge=2)

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import math
 import os
-import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from molvae.chem.fingerprints import morgan
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, nearest
 from molvae.errors import InvalidSmiles, ObjectiveError
+from molvae.registry import import_last
 
 Natural = Literal["maximize", "minimize"]
 
@@ -309,7 +309,9 @@ class External(BaseScorer):
     """A Python function of one's own, such as a docking program's wrapper: ``call = "package.module:name"``.
 
     The function is given the canonical SMILES, a string, and returns a number; what it raises is not caught
-    here. Its module is imported once a process, from the installed packages or from the working directory.
+    here. Its module is imported once a process, from the installed packages or else from the working directory.
+
+    So a recipe is code: it runs the module that it names, and what that imports, from the working directory too.
     """
 
     kind: Literal["callable"] = "callable"
@@ -348,11 +350,8 @@ class External(BaseScorer):
 @functools.cache
 def _imported(call: str) -> Callable[[str], Any]:
     module_name, _, name = call.partition(":")
-    # A worker process, or an installed command, does not have the user's directory on its path.
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        module = import_last(module_name)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ObjectiveError(
@@ -362,7 +361,9 @@ def _imported(call: str) -> Callable[[str], Any]:
     function = getattr(module, name, None)
     if function is None:
         public = [known for known in vars(module) if not known.startswith("_")]
-        raise ObjectiveError(f"the module {module_name!r} has no {name!r}{nearest(name, public)}")
+        home = getattr(module, "__file__", None)  # which may be another than the user's own of that name
+        place = f" (it is {home})" if home else ""
+        raise ObjectiveError(f"the module {module_name!r} has no {name!r}{nearest(name, public)}{place}")
     if not callable(function):
         raise ObjectiveError(f"{call!r} is a {type(function).__name__}, not a function of a SMILES")
     loaded: Callable[[str], Any] = function

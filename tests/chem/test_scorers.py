@@ -265,6 +265,21 @@ def test_callable_from_the_working_directory(own_module, aspirin):
         named("own_docking:angry").evaluate(Molecule.parse("CCO"))
 
 
+def test_the_working_directory_is_last_on_the_path_and_only_if_need_be(own_module, aspirin):
+    path = [*sys.path]
+    (own_module / "statistics.py").write_text("raise AssertionError('not the real one')")
+    with pytest.raises(ObjectiveError, match=r"module 'statistics' has no 'score'.* \(it is .*lib.*statistics.py\)"):
+        named("statistics:score").prepare()
+    with pytest.raises(ObjectiveError, match="needs the module 'nowhere'"):
+        named("nowhere:score").prepare()
+    with pytest.raises(ObjectiveError, match="No module named 'not_installed_anywhere'"):
+        named("own_broken:score").prepare()
+    assert sys.path == path
+    for name in ("affinity", "angry"):
+        named(f"own_docking:{name}").prepare()
+        assert sys.path == [*path, str(own_module)]
+
+
 def _evaluate_in(folder: str, pickled: bytes) -> float:
     import os
 

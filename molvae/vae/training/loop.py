@@ -20,11 +20,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from molvae.arguments import checked
 from molvae.config import as_table
 from molvae.data.corpus import Corpus, LengthBatches
 from molvae.data.training_index import KnownMolecules
 from molvae.errors import DataError, TrainingError
-from molvae.folders import claim, only_writer
+from molvae.folders import only_writer, pin_recipe
 from molvae.vae import card
 from molvae.vae.evaluation.metrics import evaluate
 from molvae.vae.folder import load_model, model_facts, save_model
@@ -59,6 +60,7 @@ class TrainEvent:
     figures: dict[str, float] | None = None
 
 
+@checked
 def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent], None] | None = None) -> Path:
     """Train a model, or go on with a training that was stopped; the model lies in ``out/model``.
 
@@ -83,7 +85,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
-            claim(out, recipe)
+            pin_recipe(out, recipe)
         stop = stack.enter_context(held_signals())
         _run(recipe, out, fabric, _Source(corpus, synthetic, start), stop, on_event or (lambda event: None))
     return out / "model"
