@@ -78,11 +78,12 @@ class SmilesVAE:
         self.prior: Prior = Normal(self.latent) if prior is None else prior
 
     def __repr__(self) -> str:
-        weights = sum(part.numel() for part in self.net.parameters())
+        weights = sum(part.numel() for part in self.net.parameters()) / 1e6
         predicts = f", predicts {', '.join(self.properties)}" if self.properties else ""
+        prior = PRIORS.kind_of(type(self.prior.settings))
         return (
             f"SmilesVAE({self.latent} latent dimensions, {len(self.vocab.characters)} characters, strings of up to "
-            f"{self.longest}, {weights / 1e6:.1f} million weights, {PRIORS.kind_of(type(self.prior.settings))} prior{predicts})"
+            f"{self.longest}, {weights:.1f} million weights, {prior} prior{predicts})"
         )
 
     @property
