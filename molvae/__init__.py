@@ -4,16 +4,18 @@ The names below are the public interface; each loads what it needs (PyTorch, RDK
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # not that of typing: until `molvae.__main__` runs, a typing.py of the user's would be imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from molvae.campaign.campaign import Campaign
     from molvae.campaign.recipe import CampaignRecipe
     from molvae.campaign.report.table import export
     from molvae.chem.molecule import Molecule
     from molvae.chem.objectives import Objective
     from molvae.chem.pictures import write_picture
-    from molvae.config import read_recipe
+    from molvae.config import Component, read_recipe
     from molvae.data.datasets import fetch
     from molvae.data.prepare import PrepareSettings, prepare
     from molvae.errors import MolvaeError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Campaign": "campaign.campaign",
     "CampaignRecipe": "campaign.recipe",
+    "Component": "config",
     "Molecule": "chem.molecule",
     "MolvaeError": "errors",
     "Objective": "chem.objectives",
@@ -54,6 +57,7 @@ _HOMES = {
 __all__ = [
     "Campaign",
     "CampaignRecipe",
+    "Component",
     "Molecule",
     "MolvaeError",
     "Objective",
@@ -77,7 +81,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("molvae")
     if name not in _HOMES:
         raise AttributeError(f"molvae has no {name!r}; it has {', '.join(__all__)}")
     module = importlib.import_module(f"molvae.{_HOMES[name]}")

@@ -8,7 +8,7 @@ import typer
 
 from molvae.cli.model import Column, Device, Model, Seed, Table
 from molvae.cli.rows import encodable, tell_rejected
-from molvae.cli.shell import best_device, command, print_table, progress_bar, remark, see_current_folder
+from molvae.cli.shell import best_device, command, print_table, progress_bar, remark
 from molvae.errors import UsageError
 
 if TYPE_CHECKING:  # help should load neither pandas nor torch
@@ -119,7 +119,6 @@ def latent_map(
 
     _check(output, pictures=PICTURES)
     maps.check_method(method)
-    see_current_folder()
     vae = load_model(model, best_device(device))
     frame = read_table(table, column)
     rows = (Row(number, text) for number, text in enumerate(frame["SMILES"], start=1))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molvae.cli.rows import encodable, tell_rejected
-from molvae.cli.shell import best_device, command, out, print_table, progress_bar, remark, see_current_folder
+from molvae.cli.shell import best_device, command, out, print_table, progress_bar, remark
 from molvae.errors import MolvaeError, UsageError
 
 if TYPE_CHECKING:  # help should not load torch
@@ -210,7 +210,6 @@ def score(
     from molvae.data.tables import check_ending, read_table, write_table
 
     check_ending(output)
-    see_current_folder()
     objectives = [named(word) for word in objective or ("logp", "qed", "sas")]
     with progress_bar("scoring", "molecules") as update:
         scored = score_table(read_table(table, column), objectives, update)

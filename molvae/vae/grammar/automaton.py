@@ -10,18 +10,25 @@ slot. Where no slot is free the atoms of a branch are matched apart: they are an
 An *atom* is a number for its kind, the sum of its bond orders so far and its aromatic bonds so far.
 
 numba compiles anew when this file changes, but not when another one does: constants of the machine belong here. It
-keeps the result in ``__pycache__`` or in the user's cache. Indices are not checked, so whatever is written, allowed or
-not, must lead to none outside of the tables.
+keeps the result in ``__pycache__``, as Python does, or in the user's cache. Indices are not checked, so whatever is
+written, allowed or not, must lead to none outside of the tables.
 """
 
+import contextlib
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numba import njit, types
+from numba.core.caching import FunctionCache
 
 from molvae.data.vocab import END, START
+from molvae.folders import others_may_write
 from molvae.vae.grammar.valence import MATCHED, UNMATCHED
+
+log = logging.getLogger("molvae")
 
 LEVELS: Final = 12
 """Branches within branches at most. ZINC-250k has five."""
@@ -49,12 +56,40 @@ _next = types.ExternalFunction("gru_next", types.void(*[types.intp] * 6))  # poi
 _part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's, where a damaged file counts as none, and one that cannot be written does no harm."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was compiled for these types, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # the files are pickles: damaged ones may raise anything
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, if the disk lets it."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+
+
 def _whole(function: Callable[..., None]) -> Any:
-    """Compiled once for all processes; in each of them where not even the user's cache can be written."""
+    """Compiled once for all processes; in each of them where no folder can be written, or others can write there."""
+    whole = njit(nogil=True)(function)
     try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
+        cache = _Cache(function)
+    except RuntimeError as error:
+        why = str(error)
+    else:
+        place = Path(cache.cache_path)
+        # who can write beside this file has Python's own cache of it, too
+        why = "" if place.parent == Path(__file__).parent else others_may_write(place)
+    if why:
+        log.info("%s of the grammar is compiled for this process alone: %s", function.__name__, why)
+    else:
+        whole._cache = cache  # all that njit(cache=True) does, with a cache of its own
+    return whole
 
 
 @_part

@@ -9,7 +9,7 @@ from molvae.vae.grammar.mask import Grammar
 from molvae.vae.nets.kernel import library as compiled
 from molvae.vae.nets.kernel.inference import Layer
 from molvae.vae.nets.kernel.library import BLOCK
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 HIDDEN, CHARACTERS, ROWS = 48, 40, 37
 LIBRARY = compiled.kernel()
@@ -118,7 +118,11 @@ def test_strings_of_many_lengths_are_read_as_each_alone(monkeypatch, quick):
     if not quick:
         monkeypatch.setattr(compiled, "kernel", lambda: None)
     torch.manual_seed(0)
-    encoder = Net(NetSettings(latent=8, embedding=12, encoder_hidden=40, decoder_hidden=56), 20).eval().encoder
+    encoder = (
+        Net(NetSettings(latent=8, embedding=12, encoder=GRUEncoder(hidden=40), decoder=GRUDecoder(hidden=56)), 20)
+        .eval()
+        .encoder
+    )
     strings = [torch.randint(2, 20, (length,)).tolist() for length in sorted([*range(1, 30)] * 6, reverse=True)]
     with torch.inference_mode():
         means, logvars = encoder.read(strings)
