@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -216,6 +217,13 @@ def test_commands_of_a_page_exist(page):
         for line in text.replace("\\\n", " ").splitlines()
     ]
     spans = [line.partition(" #")[0] for line in lines if line.startswith(("molvae ", "python ", "bash "))]
+    for words in map(shlex.split, spans):
+        if words[0] == "molvae" and "[OPTIONS]" not in words:
+            command = typer.main.get_command(app)
+            rest = words[1:]
+            while hasattr(command, "commands"):
+                command = command.commands[rest.pop(0)]
+            command.make_context("molvae", rest)
     assert [found for span in spans if (found := wrong(span, page))] == []
 
 
