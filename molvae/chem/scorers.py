@@ -176,7 +176,7 @@ class PenalizedLogP(BaseScorer):
     """
 
     kind: Literal["penalized_logp"] = "penalized_logp"
-    normalised: bool = False
+    normalised: bool = Field(default=False, description="each term standardised over ZINC-250k")
     unit: ClassVar[str] = "score"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "logP less synthetic accessibility less the penalty of rings above six atoms"
@@ -235,7 +235,7 @@ class Descriptor(BaseScorer):
     """Any descriptor of RDKit by its name, such as ``MolWt``, ``TPSA`` or ``NumHDonors``."""
 
     kind: Literal["descriptor"] = "descriptor"
-    name: str
+    name: str = Field(description="as `rdkit.Chem.Descriptors.descList` has it")
     unit: ClassVar[str] = "of the descriptor"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "an RDKit descriptor by name"
@@ -330,7 +330,7 @@ class External(BaseScorer):
     """
 
     kind: Literal["callable"] = "callable"
-    call: str
+    call: str = Field(description="the function: its module, a colon, its name")
     unit: ClassVar[str] = "of the function"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "a Python function of the SMILES"

@@ -173,7 +173,7 @@ def _page(frame: "pd.DataFrame", drawing: Drawing) -> str:
         "map": _svg(drawing),
         "points": json.dumps(points, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    template = files("molvae.vae").joinpath("map.html").read_text(encoding="utf-8")
+    template = files("molvae.latent").joinpath("map.html").read_text(encoding="utf-8")
     return re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], template)
 
 

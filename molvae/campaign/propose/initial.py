@@ -25,7 +25,7 @@ class Given(Component):
     """Start from these molecules; one that cannot be used is an error."""
 
     kind: Literal["given"] = "given"
-    smiles: tuple[str, ...] = Field(min_length=1)
+    smiles: tuple[str, ...] = Field(min_length=1, description="the molecules")
 
     def __call__(self, space: Space, limit: int, seed: int, proposed: Set[str] = frozenset()) -> list[str]:
         """Canonical SMILES, each once, without those proposed before.
@@ -44,9 +44,9 @@ class FromFile(Component):
     """Start from the first ``n`` usable molecules of a table (.smi, .csv, .tsv, .parquet), or from all."""
 
     kind: Literal["file"] = "file"
-    path: str
-    column: str | None = None
-    n: int | None = Field(default=None, ge=1)
+    path: str = Field(description="the table")
+    column: str | None = Field(default=None, description="of SMILES; by default SMILES in any case")
+    n: int | None = Field(default=None, ge=1, description="molecules; by default all")
 
     def __call__(self, space: Space, limit: int, seed: int, proposed: Set[str] = frozenset()) -> list[str]:
         """Canonical SMILES, each once, each new; rows that cannot be used are skipped with a warning.
@@ -62,8 +62,8 @@ class FromTraining(Component):
     """Start from ``n`` molecules drawn from the training part of a prepared corpus, or from a table."""
 
     kind: Literal["training"] = "training"
-    path: str
-    n: int = Field(default=60, ge=1)
+    path: str = Field(description="a folder made by `molvae data prepare`, or a table")
+    n: int = Field(default=60, ge=1, description="molecules")
 
     def __call__(self, space: Space, limit: int, seed: int, proposed: Set[str] = frozenset()) -> list[str]:
         """Canonical SMILES, each once, without those proposed before, in an order that the seed draws.
@@ -87,7 +87,7 @@ class FromPrior(Component):
     """Start from ``n`` molecules that the model makes by itself."""
 
     kind: Literal["prior"] = "prior"
-    n: int = Field(default=60, ge=1)
+    n: int = Field(default=60, ge=1, description="molecules")
 
     def __call__(self, space: Space, limit: int, seed: int, proposed: Set[str] = frozenset()) -> list[str]:
         """Canonical SMILES, each once, without those proposed before.
