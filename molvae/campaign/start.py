@@ -10,7 +10,7 @@ from pydantic import Field
 
 from molvae.campaign.space import Space
 from molvae.chem.molecule import Molecule, parse_or_none
-from molvae.chem.tables import read_rows
+from molvae.chem.tables import Row, read_rows
 from molvae.config import Component
 from molvae.errors import CampaignError, DataError, InvalidSmiles, UnknownCharacter
 
@@ -53,8 +53,7 @@ class FromFile(Component):
         Raises:
             DataError: the file cannot be read, or no row can be used.
         """
-        rows = ((f"{self.path}, line {row.line}", row.text) for row in read_rows(self.path, self.column))
-        return _usable(rows, space, min(limit, self.n or limit), self.path, known)
+        return _usable(read_rows(self.path, self.column), space, min(limit, self.n or limit), self.path, known)
 
 
 class FromTraining(Component):
@@ -73,13 +72,7 @@ class FromTraining(Component):
         path = Path(self.path)
         rows = list(read_rows(path / "train.smi" if path.is_dir() else path))
         drawn = (rows[k] for k in np.random.default_rng(seed).permutation(len(rows)))
-        return _usable(
-            ((f"{self.path}, line {row.line}", row.text) for row in drawn),
-            space,
-            min(limit, self.n),
-            self.path,
-            known,
-        )
+        return _usable(drawn, space, min(limit, self.n), self.path, known)
 
 
 class FromPrior(Component):
@@ -120,21 +113,23 @@ def drawn(space: Space, n: int, seed: int, known: Set[str]) -> list[str]:
     return list(found)[:n]
 
 
-def _usable(rows: Iterable[tuple[str, str]], space: Space, n: int, path: str, known: Set[str]) -> list[str]:
-    """The first ``n`` different molecules of (where, text) rows that the model can encode, without known ones."""
+def _usable(rows: Iterable[Row], space: Space, n: int, path: str, known: Set[str]) -> list[str]:
+    """The first ``n`` different molecules of a file's rows that the model can encode, without known ones."""
     found: dict[str, None] = {}
     skipped = 0
-    for where, text in rows:
+    for line, text, fault in rows:
         if len(found) == n:
             break
         try:
+            if fault:
+                raise DataError(fault)
             smiles = Molecule.parse(text).smiles
-        except InvalidSmiles as error:
-            log.warning("%s is skipped: %s", where, error)
+        except (DataError, InvalidSmiles) as error:
+            log.warning("%s, line %d is skipped: %s", path, line, error)
             skipped += 1
             continue
         if not space.knows(smiles):
-            log.warning("%s is skipped: the model cannot encode %s", where, smiles)
+            log.warning("%s, line %d is skipped: the model cannot encode %s", path, line, smiles)
             skipped += 1
             continue
         if smiles not in known:

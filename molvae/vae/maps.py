@@ -12,6 +12,7 @@ import numpy.typing as npt
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import named
 from molvae.chem.scoring import score_table
+from molvae.chem.tables import as_number
 from molvae.errors import UsageError
 from molvae.vae.model import SmilesVAE
 
@@ -99,7 +100,8 @@ def _values(table: "pd.DataFrame", smiles: Sequence[str], color: str) -> tuple[s
     import pandas as pd
 
     if color in table.columns:
-        name, column = color, pd.to_numeric(table[color], errors="coerce")
+        cells = (as_number(cell) if isinstance(cell, str) else cell for cell in table[color])
+        name, column = color, pd.to_numeric(pd.Series(cells), errors="coerce")
     else:
         try:
             objective = named(color)
