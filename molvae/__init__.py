@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from molvae.chem.molecule import Molecule
     from molvae.chem.objectives import Objective
     from molvae.chem.pictures import write_picture
-    from molvae.config import read_recipe
+    from molvae.config import Component, read_recipe
     from molvae.data.datasets import fetch
     from molvae.data.prepare import PrepareSettings, prepare
     from molvae.errors import MolvaeError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Campaign": "campaign.campaign",
     "CampaignRecipe": "campaign.recipe",
+    "Component": "config",
     "Molecule": "chem.molecule",
     "MolvaeError": "errors",
     "Objective": "chem.objectives",
@@ -56,6 +57,7 @@ _HOMES = {
 __all__ = [
     "Campaign",
     "CampaignRecipe",
+    "Component",
     "Molecule",
     "MolvaeError",
     "Objective",
@@ -80,6 +82,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("molvae")
     if name not in _HOMES:
         raise AttributeError(f"molvae has no {name!r}; it has {', '.join(__all__)}")
     module = importlib.import_module(f"molvae.{_HOMES[name]}")

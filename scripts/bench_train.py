@@ -91,13 +91,13 @@ def products(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype) -> C
     """The matrix products of a step, forward and backward, on tensors that are there already."""
     batch, net = recipe.train.batch, recipe.net
     layers = []
-    for hidden, times in ((net.encoder_hidden, 2), (net.decoder_hidden, 1)):
+    for hidden, times in ((net.encoder.hidden, 2), (net.decoder.hidden, 1)):
         shapes = ((batch, hidden), (batch, 3 * hidden), (hidden, 3 * hidden))
         state, gates, weight = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
         every = [torch.randn(LENGTH * batch, width, device=device).to(dtype) for width in (hidden, 3 * hidden)]
         layers.append((times, state, gates, weight, *every))
     outputs = layers[1][4]
-    logits = torch.randn(net.decoder_hidden, CHARACTERS, device=device).to(dtype)
+    logits = torch.randn(net.decoder.hidden, CHARACTERS, device=device).to(dtype)
 
     def run() -> None:
         for times, state, gates, weight, states, flows in layers:

@@ -114,7 +114,7 @@ def test_smoke_makes_a_model_in_seconds(molvae, tmp_path):
 @pytest.mark.slow
 def test_quickstart_runs_as_it_is_printed(tmp_path):
     """With small overrides; its second run finds all done."""
-    overrides = ["train.epochs=2", "net.encoder_hidden=32", "net.decoder_hidden=64", "hardware.device=cpu"]
+    overrides = ["train.epochs=2", "net.encoder.hidden=32", "net.decoder.hidden=64", "hardware.device=cpu"]
     for _ in range(2):
         words = [sys.executable, "pipelines/quickstart.py", str(tmp_path / "run"), *overrides]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from molvae.arguments import checked
 from molvae.chem.fingerprints import nearest_similarity
-from molvae.chem.molecule import Molecule, parse_or_none
+from molvae.chem.molecule import Molecule, listed, parse_or_none
 from molvae.chem.objectives import named
 from molvae.errors import UsageError
 from molvae.vae.model import SmilesVAE
@@ -26,7 +27,8 @@ NO_ANGLE: Final = 1e-6
 """Below this sine two directions are parallel or opposite, and no great circle joins them."""
 
 
-def predict(vae: SmilesVAE, smiles: Sequence[str]) -> "pd.DataFrame":
+@checked
+def predict(vae: SmilesVAE, smiles: str | Sequence[str]) -> "pd.DataFrame":
     """What the model's heads predict from the latent mean of each molecule, without a look at its structure.
 
     Returns:
@@ -38,13 +40,14 @@ def predict(vae: SmilesVAE, smiles: Sequence[str]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    canonical = [Molecule.parse(text).smiles for text in smiles]
+    canonical = [Molecule.parse(text).smiles for text in listed(smiles)]
     values = vae.predict(vae.encode_texts(canonical).mean).cpu().numpy()
     table = pd.DataFrame(values, columns=list(vae.properties))
     table.insert(0, "SMILES", canonical)
     return table
 
 
+@checked
 def neighbors(
     vae: SmilesVAE,
     smiles: str,
@@ -114,6 +117,7 @@ def _around(vae: SmilesVAE, mean: Tensor, radius: float, decodes: int, seed: int
         yield [parse_or_none(text) for text in vae.decode(mean + ring[:, None] * noise)]
 
 
+@checked
 def interpolate(vae: SmilesVAE, a: str, b: str, n: int = 12, straight: bool = False) -> "pd.DataFrame":
     """The molecules on the way from one molecule to another.
 

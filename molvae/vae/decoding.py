@@ -11,7 +11,7 @@ from molvae.data.vocab import END, START
 from molvae.vae.nets.kernel import library as compiled
 from molvae.vae.nets.kernel.inference import Layer
 from molvae.vae.nets.kernel.library import BLOCK
-from molvae.vae.nets.nets import Decoder
+from molvae.vae.nets.nets import Decoder, GRUDecoderModule
 
 if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
     from molvae.vae.grammar.mask import Grammar
@@ -21,7 +21,7 @@ CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
 TILE = 128
 """Rows of a product on a CPU: always so many, for a row to come out the same in any batch."""
-BEHIND = 6.0
+BEAM_PRUNE_NATS = 6.0
 """Nats by which a string in a beam may be less likely than one that has ended."""
 
 
@@ -48,11 +48,11 @@ def generate(
     Returns:
         ``(batch, longest)`` int64; END fills what follows the end.
     """
-    steps = _Steps(decoder)
+    steps = _steps(decoder)
 
     def write(part: Tensor) -> Tensor:
-        if steps.layer is not None and temperature is None:
-            return steps.layer.write(*steps.begin(part), len(part), longest, grammar)
+        if steps.layer is not None and temperature is None and grammar is None:
+            return steps.layer.write(*steps.begin(part), len(part), longest)
         return _generate(steps, part, longest, temperature, generator, grammar)
 
     parts = steps.in_parts(write, z, CHUNK, temperature is None)
@@ -60,7 +60,7 @@ def generate(
 
 
 def _generate(
-    steps: "_Steps",
+    steps: "_GRUSteps | _PlainSteps",
     z: Tensor,
     longest: int,
     temperature: float | None,
@@ -72,7 +72,7 @@ def _generate(
     chosen, (fixed, state) = torch.full_like(rows, START), steps.begin(z)
     written = grammar.start(len(z)) if grammar else None
     for t in range(longest):
-        scores = steps.next(chosen, fixed, state)
+        scores, state = steps.next(chosen, fixed, state)
         if grammar and written:
             scores.masked_fill_(~grammar.allowed(written).to(z.device), -torch.inf)
         if temperature is not None:
@@ -116,14 +116,16 @@ def beam_odds(
     Returns:
         Ids ``(batch, width, longest)`` and their log-odds ``(batch, width)``, −inf where fewer strings were found.
     """
-    steps = _Steps(decoder)
+    steps = _steps(decoder)
     parts = steps.in_parts(lambda part: _beam(steps, part, longest, grammar, width), z, max(1, CHUNK // width))
     if not parts:
         return z.new_zeros((0, width, longest), dtype=torch.long), z.new_zeros((0, width))
     return torch.cat([ids for ids, _ in parts]), torch.cat([odds for _, odds in parts])
 
 
-def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", width: int) -> tuple[Tensor, Tensor]:
+def _beam(
+    steps: "_GRUSteps | _PlainSteps", z: Tensor, longest: int, grammar: "Grammar | None", width: int
+) -> tuple[Tensor, Tensor]:
     ids = torch.full((len(z), width, longest), END, device=z.device)
     odds = torch.full((len(z), width), -torch.inf, device=z.device)
     points, out, total = torch.arange(len(z), device=z.device), ids.flatten(0, 1), odds.clone()
@@ -132,7 +134,8 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
     chosen = torch.full((len(out),), START, device=z.device)
     written = grammar.start(len(out)) if grammar else None
     for t in range(longest):
-        scores = steps.next(chosen, fixed, state).log_softmax(-1)
+        scores, state = steps.next(chosen, fixed, state)
+        scores = scores.log_softmax(-1)
         if grammar and written:
             scores.masked_fill_(~grammar.allowed(written).to(z.device), -torch.inf)
         ended = chosen == END
@@ -141,7 +144,7 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
         total, best = (total[:, :, None] + scores.view(len(points), width, -1)).flatten(1).topk(width, -1)
         characters = best % scores.shape[1]
         ended = torch.where(characters == END, total, -torch.inf).amax(1, keepdim=True)
-        total.masked_fill_(total < ended - BEHIND, -torch.inf)
+        total.masked_fill_(total < ended - BEAM_PRUNE_NATS, -torch.inf)
         chosen = torch.where(total == -torch.inf, END, characters).flatten()
         origin = torch.arange(0, len(chosen), width, device=z.device)[:, None] + best // scores.shape[1]
         origin = origin.flatten()
@@ -162,8 +165,49 @@ def _beam(steps: "_Steps", z: Tensor, longest: int, grammar: "Grammar | None", w
     return ids, odds
 
 
-class _Steps:
-    """Single steps of a decoder. What a character and the latent point add to the gates is computed once.
+def _steps(decoder: Decoder) -> "_GRUSteps | _PlainSteps":
+    # of a subclass of the GRU's module, `forward` may be another: its steps are not taken from the weights
+    return _GRUSteps(decoder) if type(decoder) is GRUDecoderModule else _PlainSteps(decoder)
+
+
+class _PlainSteps:
+    """Single steps of any decoder, by its own ``forward``.
+
+    Its scores depend on what else is in the batch, as products of other sizes are rounded otherwise; `_GRUSteps`
+    avoids that.
+    """
+
+    layer: None = None
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+
+    def in_parts(self, run: Callable[[Tensor], R], z: Tensor, most: int, threads: bool = True) -> list[R]:
+        """As of `_GRUSteps`; PyTorch has threads of its own."""
+        return [run(part) for part in torch.split(z, most)] if len(z) else []
+
+    def worth(self, left: int, rows: int) -> bool:
+        """As of `_GRUSteps`."""
+        return left < 0.8 * rows
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """The rows as they are."""
+        return rows
+
+    def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The points, and the decoder's first state."""
+        return z, self.decoder.initial(z)
+
+    def next(self, ids: Tensor, z: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """As of `_GRUSteps`."""
+        logits, state = self.decoder(ids[:, None], z, state)
+        scores = logits[:, -1].float().clone()
+        scores[:, START] = -torch.inf
+        return scores, state
+
+
+class _GRUSteps:
+    """Single steps of the GRU decoder. What a character and the latent point add to the gates is computed once.
 
     On CPUs that compute in bfloat16 they are those of `Layer`; without a compiler there, the products are in
     bfloat16; the rest, and all of it elsewhere, is in float32. Buffers are used again at each step: memory touched for
@@ -176,7 +220,7 @@ class _Steps:
         layer: which can also write whole strings; None without `compiled.kernel`.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: GRUDecoderModule) -> None:
         hidden, device = decoder.gru.hidden_size, decoder.embed.weight.device
         self.decoder, self.hidden = decoder, hidden
         library = compiled.kernel() if device.type == "cpu" else None
@@ -220,10 +264,10 @@ class _Steps:
             return self.layer.begin(self.padded(z), self.decoder.begin)
         tiles = torch.split(self.padded(z), self.tile)
         fixed = torch.cat([linear(tile, self.of_z) for tile in tiles])
-        return fixed, torch.cat([self.decoder.initial(tile)[0] for tile in tiles])
+        return fixed, torch.cat([self.decoder.initial(tile) for tile in tiles])
 
-    def next(self, ids: Tensor, fixed: Tensor, state: Tensor) -> Tensor:
-        """Scores of the characters after these, ``(batch, characters)`` float32; ``state`` is written to.
+    def next(self, ids: Tensor, fixed: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of the characters after these, ``(batch, characters)`` float32, and the state, which is written to.
 
         Args:
             ids: ``(batch,)``.
@@ -231,14 +275,14 @@ class _Steps:
             state: ``(rows, hidden)``.
         """
         if self.layer is not None:
-            return self.layer.next(ids, fixed, state)
+            return self.layer.next(ids, fixed, state), state
         padded = pad(ids, (0, len(state) - len(ids)))
         scores = torch.empty(len(state), self.logits.shape[1], dtype=self.dtype, device=state.device)
         for parts in zip(*(torch.split(part, self.tile) for part in (padded, fixed, state, scores)), strict=True):
             self._tile(*parts)
         out = scores[: len(ids)].float() + self.decoder.logits.bias
         out[:, START] = -torch.inf
-        return out
+        return out, state
 
     def _tile(self, ids: Tensor, fixed: Tensor, state: Tensor, scores: Tensor) -> None:
         """Writes to ``state`` and ``scores``."""

@@ -10,7 +10,7 @@ from molvae.data.vocab import Vocab
 from molvae.errors import InvalidSmiles, UnknownCharacter, UsageError
 from molvae.latent.explore import interpolate, neighbors, predict, way
 from molvae.vae.model import Posterior, SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 ALKANES = ("C", "CC", "CCC", "CCCC", "CCCCC", "CCCCCC")
 """Carbon by carbon; in the double below the chain of n carbons lies at (n, 0)."""
@@ -192,7 +192,13 @@ class TestPredict:
     def with_heads(self, vocab) -> SmilesVAE:
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            settings = NetSettings(latent=4, embedding=6, encoder_hidden=8, decoder_hidden=12, properties=("logP", "x"))
+            settings = NetSettings(
+                latent=4,
+                embedding=6,
+                encoder=GRUEncoder(hidden=8),
+                decoder=GRUDecoder(hidden=12),
+                properties=("logP", "x"),
+            )
             return SmilesVAE(Net(settings, len(vocab)), vocab, longest=20)
 
     def test_what_the_heads_say_of_the_mean(self, with_heads, molecules):

@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 from numba.core.caching import FunctionCache
 
-from molvae.data.vocab import END, START
 from molvae.folders import others_may_write
 from molvae.vae.grammar.valence import MATCHED, UNMATCHED
 
@@ -62,7 +61,6 @@ _EVEN: Final = 0x5555555555555555  # the configurations with even numbers: the c
 _WITHOUT: Final = np.array([(2**64 - 1) // (1 + 2**k) if k & (k - 1) == 0 else 0 for k in range(33)])
 _ALL_SLOTS: Final = 0b111110
 
-_next = types.ExternalFunction("gru_next", types.void(*[types.intp] * 6))  # pointers are integers here
 _part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -396,50 +394,6 @@ def advance(tables, texts, rings, chosen):
         elif sign >= _DIGIT:
             _add_ring_bond(tables.atoms, text, rings[row], 10 * text.ring_tens + sign - _DIGIT)
         text.length += 1
-
-
-@_part
-def _copy(lines, source, target):
-    for k in range(lines.shape[1]):
-        lines[target, k] = lines[source, k]
-
-
-@_whole
-def write(lexicon, texts, rings, longest, given, out):
-    """The likeliest allowed characters, to ``out``, ``(batch, length)``, where END stands already.
-
-    As `gru_write`: strings are written side by side, and one that has ended makes way for the next.
-
-    Args:
-        given: what `gru_next` takes: a layer's address; of each string what is added to the gates and the state,
-            ``(batch, …)``, which are overwritten; scores, ``(block, characters)``.
-    """
-    layer, fixed, states, scores = given
-    n = begun = min(len(scores), len(texts))
-    rows, tokens, may = np.arange(n), np.full(n, START), np.empty((n, len(lexicon.sign)), np.bool_)
-    while n:
-        _next(layer, n, tokens.ctypes.data, fixed.ctypes.data, states.ctypes.data, scores.ctypes.data)
-        allowed(lexicon, texts[:n], rings, longest, may)
-        for i in range(n):
-            best, most = END, -np.inf
-            for k in range(len(lexicon.sign)):
-                if may[i, k] and scores[i, k] > most:
-                    best, most = k, scores[i, k]
-            out[rows[i], texts[i].length] = tokens[i] = best
-        advance(lexicon, texts[:n], rings, tokens)
-        for i in range(n - 1, -1, -1):
-            if tokens[i] != END and texts[i].length < out.shape[1]:
-                continue
-            if begun < len(texts):
-                source, rows[i], tokens[i] = begun, begun, START
-                begun += 1
-            else:
-                n -= 1
-                source, rows[i], tokens[i] = n, rows[n], tokens[n]
-            texts[i] = texts[source]
-            _copy(rings, source, i)
-            _copy(fixed, source, i)
-            _copy(states, source, i)
 
 
 @_part

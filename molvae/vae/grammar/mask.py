@@ -7,15 +7,12 @@ with a single or aromatic bond, and a bond sign stands only where it is needed. 
 aromatic, is left to RDKit.
 """
 
-import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import torch
-from llvmlite.binding import add_symbol
 from torch import Tensor
 
 from molvae.data.vocab import Vocab
@@ -130,19 +127,3 @@ class Grammar:
         """
         automaton.advance(self._tables, state.texts, state.rings, np.ascontiguousarray(chosen.cpu().numpy()))
         return state
-
-    def write(self, step: ctypes.c_void_p, layer: int, given: Sequence[Tensor], out: Tensor) -> None:
-        """The likeliest characters that are allowed, END where there is no way on.
-
-        Args:
-            step: `gru_next` of gru.c.
-            layer: what it takes first.
-            given: what is added to the gates, the first states, both bfloat16, ``(batch, …)``, and scores,
-                ``(block, characters)``; all are written to.
-            out: ``(batch, longest)``, END.
-        """
-        begun = self.start(len(out))
-        fixed, state = (part.view(torch.int16).numpy() for part in given[:2])
-        arrays = layer, fixed, state, given[2].numpy()
-        add_symbol("gru_next", step.value)  # as which compiled code calls it
-        automaton.write(self._tables, begun.texts, begun.rings, self.longest, arrays, out.numpy())

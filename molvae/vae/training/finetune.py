@@ -12,7 +12,7 @@ from molvae.vae import card
 from molvae.vae.model import SmilesVAE
 from molvae.vae.training.loop import ancestor, make_fabric
 from molvae.vae.training.recipe import HardwareSettings, TrainSettings
-from molvae.vae.training.step import Descent
+from molvae.vae.training.step import TrainingStep
 
 HERE = HardwareSettings(device="cpu")
 
@@ -29,11 +29,11 @@ def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: in
     net = copy.deepcopy(vae.net)
     batches = LengthBatches(tuple(texts), vae.vocab, settings.batch)
     fabric = make_fabric(HERE)
-    descend = Descent(fabric, net, settings.optimizer(net), settings, batches.steps * settings.epochs)
+    take_step = TrainingStep(fabric, net, settings.optimizer(net), settings, batches.steps * settings.epochs)
     net.train()
     for epoch in range(settings.epochs):
         for place, batch in enumerate(batches.epoch(seed, epoch)):
-            descend(batch.tokens, None, seed, epoch * batches.steps + place)
+            take_step(batch.tokens, None, seed, epoch * batches.steps + place)
     return SmilesVAE(net, vae.vocab, vae.longest, known=vae.known, prior=vae.prior)
 
 

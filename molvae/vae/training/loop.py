@@ -20,11 +20,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from molvae.arguments import checked
 from molvae.config import as_table
 from molvae.data.corpus import Corpus, LengthBatches
 from molvae.data.training_index import KnownMolecules
 from molvae.errors import DataError, TrainingError
-from molvae.folders import claim, only_writer
+from molvae.folders import only_writer, pin_recipe
 from molvae.vae import card
 from molvae.vae.evaluation.metrics import evaluate
 from molvae.vae.folder import load_model, model_facts, save_model
@@ -34,7 +35,7 @@ from molvae.vae.prior import Prior
 from molvae.vae.training.logger import MetricsTable
 from molvae.vae.training.recipe import HardwareSettings, TrainRecipe, TrainSettings
 from molvae.vae.training.resume import Progress, load_state, save_state
-from molvae.vae.training.step import Descent
+from molvae.vae.training.step import TrainingStep
 from molvae.workers import held_signals
 
 log = logging.getLogger("molvae")
@@ -59,6 +60,7 @@ class TrainEvent:
     figures: dict[str, float] | None = None
 
 
+@checked
 def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent], None] | None = None) -> Path:
     """Train a model, or go on with a training that was stopped; the model lies in ``out/model``.
 
@@ -83,7 +85,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
-            claim(out, recipe)
+            pin_recipe(out, recipe)
         stop = stack.enter_context(held_signals())
         _run(recipe, out, fabric, _Source(corpus, synthetic, start), stop, on_event or (lambda event: None))
     return out / "model"
@@ -101,7 +103,6 @@ def make_fabric(settings: HardwareSettings) -> Fabric:
         return Fabric(
             accelerator="cuda" if gpu else "cpu",
             devices=settings.devices,
-            num_nodes=settings.nodes,
             strategy=settings.strategy,
             precision=precision,
         )
@@ -143,7 +144,7 @@ def _run(
         where = corpus.folder if recipe.synthetic is None else f"{corpus.folder} or {recipe.synthetic}"
         raise TrainingError(f"{where} has changed since {out} was begun; bring it back, or take a new --out")
     progress = replace(progress, corpus=examples.digest)
-    descend = Descent(fabric, plain, bare, settings, steps)
+    take_step = TrainingStep(fabric, plain, bare, settings, steps)
     facts = _facts(recipe, corpus, fabric, start)
     facts["data"] |= examples.facts
     table = MetricsTable(out, progress.step) if fabric.is_global_zero else None
@@ -155,7 +156,7 @@ def _run(
         if not order or place == 0:
             order = batches.epoch(recipe.seed, epoch)[rank::world][:per_epoch]
         tokens, rows = order[place]
-        step_nll, step_kl = descend(tokens, labels[torch.from_numpy(rows).long()], recipe.seed, step, rank)
+        step_nll, step_kl, beta = take_step(tokens, labels[torch.from_numpy(rows).long()], recipe.seed, step, rank)
         progress = progress.after(step_nll, step_kl)
         progress = replace(progress, seconds=time.monotonic() - started)
         _refuse_divergence(settings, progress.step, step_nll, step_kl)
@@ -165,7 +166,7 @@ def _run(
             if table is not None:
                 if last:
                     vae.prior = _fit_prior(recipe, vae, corpus)
-                extra = {"beta": descend.beta(step), "epoch": (step + 1) / per_epoch}
+                extra = {"beta": beta, "epoch": (step + 1) / per_epoch}
                 figures = _evaluate(recipe, vae, corpus, progress, extra)
                 _refuse_divergence(settings, progress.step, figures["nll"], figures["kl"])
                 table.add(figures)
@@ -284,8 +285,8 @@ def _refuse_collapse(figures: dict[str, float], share: float) -> None:
     if share >= COLLAPSE_AFTER and (figures["active_units"] == 0 or figures["kl"] < 0.1):
         raise TrainingError(
             f"the posterior collapsed: {figures['active_units']} active units and {figures['kl']:.3g} nats of KL at "
-            f"step {figures['step']}, so the latent space says nothing about the molecules; take a smaller "
-            f"train.beta.end (it is {figures['beta']:g} now), train.free_bits, or more epochs, in a new --out"
+            f"step {figures['step']}, so the latent space says nothing about the molecules; take a smaller weight of "
+            f"the KL (train.loss.beta.end; it is {figures['beta']:g} now), or more epochs, in a new --out"
         )
 
 

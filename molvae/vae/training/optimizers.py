@@ -1,13 +1,29 @@
 """What moves the weights: AdamW, or Muon for the matrices of the GRU layers and AdamW for the rest."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal, Protocol
 
 from pydantic import Field
 from torch.optim import AdamW, Muon, Optimizer
 
 from molvae.config import Component
+from molvae.errors import TrainingError
+from molvae.registry import Registry
 from molvae.vae.nets.nets import Net
+
+
+class OptimizerSettings(Protocol):
+    """What a recipe says of what moves the weights."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest one, of most weights."""
+
+    def __call__(self, net: Net) -> list[Optimizer]:
+        """PyTorch's optimisers, each weight of the network in one of them, at their highest learning rates.
+
+        Their moments have to be tensors, for a training to go on from them.
+        """
 
 
 class AdamWSettings(Component):
@@ -18,7 +34,7 @@ class AdamWSettings(Component):
     weight_decay: float = Field(0.0, ge=0)
 
     def __call__(self, net: Net) -> list[Optimizer]:
-        """The optimisers of a network, at their highest learning rates."""
+        """See `OptimizerSettings`."""
         return [AdamW(net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)]
 
 
@@ -34,8 +50,16 @@ class MuonSettings(Component):
     weight_decay: float = Field(0.0, ge=0)
 
     def __call__(self, net: Net) -> list[Optimizer]:
-        """The optimisers of a network, at their highest learning rates."""
+        """See `OptimizerSettings`.
+
+        Raises:
+            TrainingError: there is no GRU layer, in encoders and decoders of one's own for instance.
+        """
         matrices = [weights for name, weights in net.named_parameters() if ".gru.weight" in name]
+        if not matrices:
+            raise TrainingError(
+                'the optimizer "muon" is for the matrices of GRU layers; this net has none: take "adamw"'
+            )
         others = [weights for name, weights in net.named_parameters() if ".gru.weight" not in name]
         return [
             Muon(matrices, lr=self.learning_rate, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"),
@@ -43,7 +67,7 @@ class MuonSettings(Component):
         ]
 
 
-Optimisers = Annotated[AdamWSettings | MuonSettings, Field(discriminator="kind")]
+OPTIMIZERS = Registry("optimizer", OptimizerSettings, (AdamWSettings, MuonSettings))
 
 
 def set_rate(optimizers: Sequence[Optimizer], factor: float) -> None:

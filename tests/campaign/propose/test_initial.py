@@ -51,7 +51,7 @@ def test_the_prior_gives_valid_different_molecules_by_seed(space):
     first, again, other = (FromPrior(n=20)(space, 300, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert len(set(first)) == 20
-    assert all(space.knows(smiles) for smiles in first)
+    assert all(space.can_encode(smiles) for smiles in first)
 
 
 def test_a_model_that_makes_nothing_valid_is_an_error(space):

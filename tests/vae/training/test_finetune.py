@@ -3,7 +3,7 @@ import torch
 
 from molvae.vae.evaluation.metrics import evaluate
 from molvae.vae.model import SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 from molvae.vae.training.finetune import tune
 from molvae.vae.training.optimizers import AdamWSettings
 from molvae.vae.training.recipe import TrainSettings
@@ -40,7 +40,12 @@ def test_it_is_a_pure_function_of_texts_settings_and_seed(vae, molecules, settin
 
 
 def test_property_heads_stay_as_they_are(vocab, molecules, settings):
-    net = Net(NetSettings(latent=4, embedding=6, encoder_hidden=8, decoder_hidden=12, properties=("logP",)), len(vocab))
+    net = Net(
+        NetSettings(
+            latent=4, embedding=6, encoder=GRUEncoder(hidden=8), decoder=GRUDecoder(hidden=12), properties=("logP",)
+        ),
+        len(vocab),
+    )
     vae = SmilesVAE(net, vocab, 20)
     heads = {name: value for name, value in weights(tune(vae, molecules[:40], settings, 0)).items() if "heads" in name}
     assert same(heads, {name: value for name, value in weights(vae).items() if "heads" in name})

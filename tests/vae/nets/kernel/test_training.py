@@ -5,9 +5,9 @@ import torch
 
 from molvae.vae.nets.kernel import library as compiled
 from molvae.vae.nets.kernel import training as recurrence
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
-SIZES = NetSettings(latent=8, embedding=12, encoder_hidden=40, decoder_hidden=56)
+SIZES = NetSettings(latent=8, embedding=12, encoder=GRUEncoder(hidden=40), decoder=GRUDecoder(hidden=56))
 
 here = pytest.mark.skipif(compiled.kernel() is None, reason="no C compiler, or no processor that computes in bfloat16")
 
