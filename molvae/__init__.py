@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from molvae.data.datasets import fetch
     from molvae.data.prepare import PrepareSettings, prepare
     from molvae.errors import MolvaeError
-    from molvae.latent.explore import interpolate, neighbors, predict
+    from molvae.latent.interpolation import interpolate
     from molvae.latent.map_page import write_map
+    from molvae.latent.neighbors import neighbors
+    from molvae.latent.prediction import predict
     from molvae.latent.projection import latent_map
     from molvae.vae.evaluation.metrics import evaluate
     from molvae.vae.folder import load_model as load
@@ -42,11 +44,11 @@ _HOMES = {
     "evaluate": "vae.evaluation.metrics",
     "export": "campaign.report.table",
     "fetch": "data.datasets",
-    "interpolate": "latent.explore",
+    "interpolate": "latent.interpolation",
     "latent_map": "latent.projection",
     "load": "vae.folder",
-    "neighbors": "latent.explore",
-    "predict": "latent.explore",
+    "neighbors": "latent.neighbors",
+    "predict": "latent.prediction",
     "prepare": "data.prepare",
     "read_recipe": "config",
     "train": "vae.training.loop",

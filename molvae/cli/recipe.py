@@ -7,14 +7,12 @@ from typing import Annotated
 import typer
 
 from molvae.cli.shell import command, out, print_table, remark
-from molvae.config import nearest
 from molvae.errors import UsageError
-from molvae.registry import REGISTRIES
 
 RECIPES = {"campaign": "campaign", "pareto": "pareto", "pmo": "pmo", "train": "train_nci5k", "smoke": "smoke"}
 """Recipes that come with the package, by the name that `init` takes: the file in ``pipelines/``."""
 HOMES = ("molvae.campaign.recipe", "molvae.vae.training.recipe")
-"""Modules that bring all registries with them."""
+"""Modules that bring all REGISTRIES with them."""
 
 
 @command("init", "molvae init campaign.toml")
@@ -24,6 +22,7 @@ def init(
     ],
 ) -> None:
     """Write a commented recipe to begin with, into the current folder or where the path says."""
+    from molvae.config import nearest
     from molvae.folders import write_atomic
 
     path = Path(recipe if recipe.endswith(".toml") else f"{recipe}.toml")
@@ -43,14 +42,16 @@ def parts(
     sort: Annotated[str | None, typer.Argument(help="Of one sort, such as surrogate; default: all.")] = None,
 ) -> None:
     """What recipes can choose by `kind`: the parts of this package, and those that installed packages announce."""
+    from molvae.config import nearest
+    from molvae.registry import REGISTRIES
+
     for module in HOMES:
         importlib.import_module(module)
-    registries = REGISTRIES
-    if sort is not None and sort not in registries:
-        raise UsageError(f"there is no sort of parts {sort!r}{nearest(sort, registries)}")
+    if sort is not None and sort not in REGISTRIES:
+        raise UsageError(f"there is no sort of parts {sort!r}{nearest(sort, REGISTRIES)}")
     rows = [
         {"part": noun, "kind": kind, "is": what}
-        for noun, registry in registries.items()
+        for noun, registry in REGISTRIES.items()
         if sort in (None, noun)
         for kind, what in registry.described().items()
     ]
