@@ -1,7 +1,8 @@
 """(X, Y) → a fitted BoTorch model."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from molvae.errors import CampaignError
 from molvae.registry import Registry
 
 if TYPE_CHECKING:  # a recipe holds a surrogate's settings, and reading a recipe should not load torch
-    from botorch.models import SingleTaskGP
+    from botorch.models import ModelListGP, SingleTaskGP
     from botorch.models.model import Model
     from torch import Tensor
 
@@ -106,35 +107,90 @@ class LatentGP(Component):
             CampaignError: the fit failed, BoTorch's own retries from other starting points included.
         """
         import torch
-        from botorch.exceptions import InputDataWarning, ModelFittingError, OptimizationWarning
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import SingleTaskGP
         from botorch.models.transforms import Normalize
         from botorch.models.transforms.input import ChainedInputTransform, FilterFeatures
         from gpytorch.mlls import ExactMarginalLogLikelihood
-        from linear_operator.utils.errors import NanError, NotPSDError
-
-        from molvae.bo.torch_state import seeded
 
         columns = torch.arange(layout.width)[layout["latent"]]
         bounds = torch.tensor([[-LATENT_BOUND], [LATENT_BOUND]], dtype=X.dtype).expand(2, len(columns))
-        scale = Normalize(len(columns), bounds=bounds)
-        with seeded(seed):
-            # latents do not span the unit cube exactly (harmless: the kernel is stationary), constant
-            # outcomes cannot be standardised, and an optimiser that stops early is tried again by BoTorch
-            warnings.filterwarnings("ignore", r"Data \(.*\) is not", InputDataWarning)
-            warnings.filterwarnings("ignore", category=OptimizationWarning)
-            transform = ChainedInputTransform(latent=FilterFeatures(columns), scale=scale)
+        transform = ChainedInputTransform(latent=FilterFeatures(columns), scale=Normalize(len(columns), bounds=bounds))
+        with _fitting(len(X), seed):
             model = SingleTaskGP(X, Y, input_transform=transform)
             mll = ExactMarginalLogLikelihood(model.likelihood, model)
-            try:
-                fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": self.iterations}})
-            except (ModelFittingError, NanError, NotPSDError) as error:
-                raise CampaignError(
-                    f"the Gaussian process could not be fitted to {len(X)} observations ({error}); "
-                    "look for objective values of extreme size, or use surrogate.kind = 'additive'"
-                ) from error
+            fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": self.iterations}})
         return model
 
 
-SURROGATES = Registry("surrogate", Surrogate, (AdditiveGP, LatentGP))
+class BotorchGP(Component):
+    """`AdditiveGP` in GPyTorch's own parts, for what only BoTorch's models can do: a model to begin one's own from.
+
+    It has the same kernel, priors and bounds, so at the same hyper-parameters it predicts the same. It also conditions
+    on observations, makes fantasies and takes ``X_pending``, and its kernel is a sum of GPyTorch kernels, to which
+    others can be added, see `molvae.bo.gpytorch_additive`. It takes longer, since counts are compared anew in each step
+    of the fit.
+
+    Attributes:
+        noise: median of the prior of the noise's variance, as a share of the outcome's own.
+        most: observations that the model is fitted to.
+        iterations: of the optimiser.
+
+    Example:
+        >>> model = BotorchGP()(X, Y, layout)
+        >>> fantasies = model.fantasize(X[:1], SobolQMCNormalSampler(torch.Size([8])))
+    """
+
+    kind: Literal["botorch"] = "botorch"
+    noise: float = Field(default=0.01, ge=1e-6)
+    most: int = Field(default=500, ge=2)
+    iterations: int = Field(default=15, ge=0)
+
+    def __call__(self, X: "Tensor", Y: "Tensor", layout: FeatureLayout, seed: int = 0) -> "SingleTaskGP | ModelListGP":
+        """Fit by maximum a posteriori (L-BFGS-B); a list of models for several outcomes.
+
+        Raises:
+            CampaignError: the fit failed, BoTorch's own retries from other starting points included.
+        """
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import ModelListGP
+        from gpytorch.mlls import ExactMarginalLogLikelihood, SumMarginalLogLikelihood
+
+        from molvae.bo.gpytorch_additive import additive_gp
+
+        with _fitting(len(X), seed):
+            model = additive_gp(X, Y, layout, self.noise)
+            likelihood = SumMarginalLogLikelihood if isinstance(model, ModelListGP) else ExactMarginalLogLikelihood
+            mll = likelihood(model.likelihood, model)
+            if self.iterations:
+                fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": self.iterations}})
+        return model.eval()
+
+
+SURROGATES = Registry("surrogate", Surrogate, (AdditiveGP, LatentGP, BotorchGP))
+
+
+@contextmanager
+def _fitting(n: int, seed: int) -> Iterator[None]:
+    """Fit a model of BoTorch's to ``n`` observations: quietly, and the same again by the same seed.
+
+    Raises:
+        CampaignError: the fit failed.
+    """
+    from botorch.exceptions import InputDataWarning, ModelFittingError, OptimizationWarning
+    from linear_operator.utils.errors import NanError, NotPSDError
+
+    from molvae.bo.torch_state import seeded
+
+    with seeded(seed):
+        # features do not span the unit cube exactly (harmless: the kernels are stationary), constant
+        # outcomes cannot be standardised, and an optimiser that stops early is tried again by BoTorch
+        warnings.filterwarnings("ignore", r"Data \(.*\) is not", InputDataWarning)
+        warnings.filterwarnings("ignore", category=OptimizationWarning)
+        try:
+            yield
+        except (ModelFittingError, NanError, NotPSDError) as error:
+            raise CampaignError(
+                f"the Gaussian process could not be fitted to {n} observations ({error}); "
+                "look for objective values of extreme size, or use surrogate.kind = 'additive'"
+            ) from error

@@ -112,7 +112,7 @@ def latent_map(
     seed: Seed = 0,
 ) -> None:
     """Molecules as points of a plane, near each other where the model finds them alike, coloured by a property."""
-    from molvae.data.tables import Row, read_table
+    from molvae.data.tables import read_whole
     from molvae.latent import projection as maps
     from molvae.latent.map_page import PICTURES, write_map
     from molvae.vae.folder import load_model
@@ -120,11 +120,11 @@ def latent_map(
     _check(output, pictures=PICTURES)
     maps.check_method(method)
     vae = load_model(model, best_device(device))
-    frame = read_table(table, column)
-    rows = (Row(number, text) for number, text in enumerate(frame["SMILES"], start=1))
-    good, bad = encodable(vae, rows, table, counted="row")
+    whole = read_whole(table, column)
+    good, bad = encodable(vae, whole.rows(), table)
     if good:
-        kept = frame.iloc[[row.line - 1 for row in good]]
+        lines = {row.line for row in good}
+        kept = whole.frame[[line in lines for line in whole.lines]]
         found = maps.latent_map(vae, kept, color, method, seed)
         write_map(found, output, f"{table.name}: {len(found):,} molecules")
         remark(f"{len(found)} molecules, {', '.join(found.attrs['axes'])}: {output}")

@@ -63,7 +63,8 @@ class PrepareSettings(Component):
         seed: of the split.
         keep_largest_fragment: of a salt or mixture keep the largest molecule; otherwise its row is rejected.
         max_length: characters of the longest canonical SMILES that is kept.
-        labels: columns of numbers that are kept with the molecules; empty cells and text are missing labels.
+        labels: columns of numbers that are kept with the molecules; empty cells and text are missing labels, and a
+            warning tells of text.
         scores: further labels, computed: what `molvae.chem.objectives.named` understands, such as "qed" or "MolWt".
     """
 
@@ -145,12 +146,14 @@ def prepare(
     if out.resolve() in (source.resolve(), *source.resolve().parents):
         raise FolderError(f"{out} is where the source lies; take another folder for the corpus")
     asked = {"source": {item.path.name: item.sha256 for item in sources}, "settings": as_table(settings)}
+    done = (out / MANIFEST).exists()  # then its source is not read
+    total = 0 if done else count_rows([item.path for item in sources], settings.column, settings.labels)
     with only_writer(out, "a preparation"):
         if (out / MANIFEST).exists():
             return _finished(out, asked)
         with unfinished(out):
             prepare_scores(settings.scores)
-            facts = _fill(sources, out, settings, progress, workers or cores())
+            facts = _fill(sources, out, settings, total, progress, workers or cores())
             facts = {"kind": "corpus", **asked, "split": settings.split, "seed": settings.seed, **facts}
             seal(out, [*FILES, LABELS] if properties else list(FILES), **facts, rdkit=RDKIT_VERSION)
     return unseal(out, verify=False)
@@ -158,6 +161,8 @@ def prepare(
 
 def clean(row: Row, settings: PrepareSettings, labels: tuple[float, ...] = ()) -> Accepted | Rejected:
     """The canonical molecule of one row with the row's labels and its scores, or the reason why it is left out."""
+    if row.fault:
+        return Rejected(row, row.fault)
     if not row.text:
         return Rejected(row, "empty")
     try:
@@ -212,10 +217,11 @@ def _deal(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], PrepareSettings]:
     """The files to read, in the order in which their molecules win; the settings with their split decided."""
+    if not source.exists():
+        raise DataError(f"there is no file {source}")
     if not source.is_dir():
         if settings.split == "given":
             raise UsageError(f"split 'given' needs a source in parts; {source} is one file, take random or scaffold")
-        next(labelled_rows(source, settings.column, settings.labels))
         sources = [_Source("", source, sha256(source))]
         return sources, settings.model_copy(update={"split": settings.split or "random"})
     manifest = unseal(source)
@@ -230,8 +236,6 @@ def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], Pr
         for part in reversed(PARTS)
         if part in files
     ]
-    for item in sources:
-        next(labelled_rows(item.path, settings.column, settings.labels))
     return sources, settings.model_copy(update={"split": settings.split or "given"})
 
 
@@ -249,10 +253,14 @@ def _finished(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill(
-    sources: Sequence[_Source], out: Path, settings: PrepareSettings, progress: Progress | None, workers: int
+    sources: Sequence[_Source],
+    out: Path,
+    settings: PrepareSettings,
+    total: int,
+    progress: Progress | None,
+    workers: int,
 ) -> dict[str, Any]:
     """Write every file but the manifest; give its counts, the longest length and what is labelled."""
-    total = count_rows([item.path for item in sources], settings.column, settings.labels)
     groups: dict[str, str] = {}
     labels = LabelTable(settings.properties)
     done = rejected = 0
@@ -270,7 +278,7 @@ def _fill(
                         labels.add(result.smiles, result.labels)
                 else:
                     rejected += 1
-                    writer.writerow([*result.row, result.reason, item.path.name])
+                    writer.writerow([result.row.line, result.row.text, result.reason, item.path.name])
             done += len(results)
             if progress is not None:
                 progress(done, total)

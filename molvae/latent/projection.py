@@ -13,6 +13,7 @@ from molvae.arguments import checked
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import named
 from molvae.chem.scoring import score_table
+from molvae.data.tables import as_number
 from molvae.errors import UsageError
 from molvae.vae.model import SmilesVAE
 
@@ -103,7 +104,8 @@ def _values(table: "pd.DataFrame", smiles: Sequence[str], color: str) -> tuple[s
     import pandas as pd
 
     if color in table.columns:
-        name, column = color, pd.to_numeric(table[color], errors="coerce")
+        cells = (as_number(cell) if isinstance(cell, str) else cell for cell in table[color])
+        name, column = color, pd.to_numeric(pd.Series(cells), errors="coerce")
     else:
         try:
             objective = named(color)

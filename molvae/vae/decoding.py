@@ -51,8 +51,8 @@ def generate(
     steps = _steps(decoder)
 
     def write(part: Tensor) -> Tensor:
-        if steps.layer is not None and temperature is None:
-            return steps.layer.write(*steps.begin(part), len(part), longest, grammar)
+        if steps.layer is not None and temperature is None and grammar is None:
+            return steps.layer.write(*steps.begin(part), len(part), longest)
         return _generate(steps, part, longest, temperature, generator, grammar)
 
     parts = steps.in_parts(write, z, CHUNK, temperature is None)

@@ -17,7 +17,7 @@ from molvae.data.vocab import Vocab
 from molvae.errors import SmilesError, UnknownCharacter, UsageError, shorten
 from molvae.vae.decoding import beam, generate
 from molvae.vae.nets.nets import Net, gaussian_kl
-from molvae.vae.prior import Normal, Prior
+from molvae.vae.prior import PRIORS, Normal, Prior
 
 if TYPE_CHECKING:  # it loads numba, which few decodings need
     from molvae.vae.grammar.mask import Grammar
@@ -78,11 +78,12 @@ class SmilesVAE:
         self.prior: Prior = Normal(self.latent) if prior is None else prior
 
     def __repr__(self) -> str:
-        weights = sum(part.numel() for part in self.net.parameters())
+        weights = sum(part.numel() for part in self.net.parameters()) / 1e6
         predicts = f", predicts {', '.join(self.properties)}" if self.properties else ""
+        prior = PRIORS.kind_of(type(self.prior.settings))
         return (
             f"SmilesVAE({self.latent} latent dimensions, {len(self.vocab.characters)} characters, strings of up to "
-            f"{self.longest}, {weights / 1e6:.1f} million weights, {self.prior.settings.kind} prior{predicts})"
+            f"{self.longest}, {weights:.1f} million weights, {prior} prior{predicts})"
         )
 
     @property

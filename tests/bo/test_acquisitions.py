@@ -1,5 +1,4 @@
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -368,55 +367,7 @@ class TestConstraints:
         assert acquisition(model, infeasible, candidates, 1).rows in ((0,), (2,))
 
 
-@pytest.mark.parametrize("m", [1, 2])
-@pytest.mark.parametrize("acquisition", [UCB(), LogEI(samples=16), Thompson()], ids=["ucb", "logei", "thompson"])
-class TestEach:
-    """What every acquisition promises."""
-
-    def test_a_batch_has_different_rows_and_finite_values(self, acquisition, m, fragments):
-        model, seen, candidates = fragments(m)
-        choice = acquisition(model, seen, candidates, 7)
-        assert len(choice.rows) == len(choice.values) == len(set(choice.rows)) == 7
-        assert set(choice.rows) <= set(range(100))
-        assert np.isfinite(choice.values).all()
-
-    def test_it_is_pure_and_quiet(self, acquisition, m, fragments):
-        model, seen, candidates = fragments(m)
-        before, mean = torch.random.get_rng_state(), candidates.mean.clone()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            found = [acquisition(model, seen, candidates, 5, seed) for seed in (1, 1, 2)]
-        assert found[0] == found[1] != found[2]
-        assert torch.equal(torch.random.get_rng_state(), before)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(12345)
-            assert acquisition(model, seen, candidates, 5, 1) == found[0]
-        assert torch.equal(candidates.mean, mean)
-
-    @pytest.mark.parametrize("n", [1, 3])
-    def test_fewer_candidates_than_q_are_all_taken(self, acquisition, m, n, fragments):
-        model, seen, candidates = fragments(m)
-        few = choices(model, candidates.X[:n])
-        assert sorted(acquisition(model, seen, few, 10).rows) == list(range(n))
-
-    def test_many_more_than_are_screened_may_be_asked_for(self, acquisition, m, fragments):
-        """Though the scalarizations agree on which are best."""
-        model, seen, candidates = fragments(m)
-        if isinstance(acquisition, UCB):
-            acquisition = UCB(weights=ALWAYS_0)
-        q = 2 * SCREEN + 5
-        assert len(set(acquisition(model, seen, candidates, q).rows)) == q
-
-    def test_candidates_that_look_alike_are_candidates(self, acquisition, m, fragments):
-        """Stereoisomers have the same counts."""
-        model, seen, candidates = fragments(m)
-        twins = choices(model, candidates.X[:4].repeat(5, 1))
-        choice = acquisition(model, seen, twins, 8)
-        assert len(set(choice.rows)) == 8
-        assert np.isfinite(choice.values).all()
-
-    def test_one_observation_is_enough(self, acquisition, m, fragments, layout):
-        _, seen, candidates = fragments(m)
-        one = Observations(seen.X[:1], seen.Y[:1])
-        model = AdditiveGP(iterations=0)(one.X, one.Y, layout(counts=8))
-        assert len(set(acquisition(model, one, choices(model, candidates.X), 3).rows)) == 3
+def test_without_exploration_as_many_as_one_likes_may_be_asked_for(fragments):
+    """Though the scalarizations agree on which are best."""
+    q = 2 * SCREEN + 5
+    assert len(set(UCB(weights=ALWAYS_0)(*fragments(1), q).rows)) == q

@@ -1,4 +1,6 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -122,15 +124,17 @@ def test_those_asked_for_last_are_kept(made):
     assert made == ["CC"]
 
 
-def test_four_threads_may_share_one():
-    """Which drops rows all the time."""
-    molecules = [Molecule.known("C" * n) for n in range(1, 61)]
-    featurizer, expected = Featurizer(size=7), Featurizer()(molecules)
+def test_four_threads_may_share_one(request):
+    """Which drops rows all the time, while the threads interrupt each other as often as they can."""
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
+    molecules = [Molecule.known("C" * n) for n in range(1, 21)]
+    featurizer, expected = Featurizer(size=3), Featurizer()(molecules)
 
     def ask(seed):
         rng = np.random.default_rng(seed)
-        for _ in range(60):
-            rows = rng.choice(60, size=rng.integers(1, 20))
+        for _ in range(150):
+            rows = rng.choice(20, size=rng.integers(1, 10))
             counts, descriptors = featurizer([molecules[k] for k in rows])
             assert (counts == expected[0][rows]).all()
             assert (descriptors == expected[1][rows]).all()

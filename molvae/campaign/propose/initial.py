@@ -11,7 +11,7 @@ from pydantic import Field
 from molvae.campaign.space import Space
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.config import Component
-from molvae.data.tables import read_rows
+from molvae.data.tables import Row, read_rows
 from molvae.errors import CampaignError, DataError, InvalidSmiles, UnknownCharacter
 from molvae.registry import Registry
 
@@ -54,8 +54,7 @@ class FromFile(Component):
         Raises:
             DataError: the file cannot be read, or no row can be used.
         """
-        rows = ((f"{self.path}, line {row.line}", row.text) for row in read_rows(self.path, self.column))
-        return _usable(rows, space, min(limit, self.n or limit), self.path, proposed)
+        return _usable(read_rows(self.path, self.column), space, min(limit, self.n or limit), self.path, proposed)
 
 
 class FromTraining(Component):
@@ -74,13 +73,7 @@ class FromTraining(Component):
         path = Path(self.path)
         rows = list(read_rows(path / "train.smi" if path.is_dir() else path))
         drawn = (rows[k] for k in np.random.default_rng(seed).permutation(len(rows)))
-        return _usable(
-            ((f"{self.path}, line {row.line}", row.text) for row in drawn),
-            space,
-            min(limit, self.n),
-            self.path,
-            proposed,
-        )
+        return _usable(drawn, space, min(limit, self.n), self.path, proposed)
 
 
 class FromPrior(Component):
@@ -128,21 +121,23 @@ def sampled(space: Space, n: int, seed: int, proposed: Set[str]) -> list[str]:
     return list(found)[:n]
 
 
-def _usable(rows: Iterable[tuple[str, str]], space: Space, n: int, path: str, proposed: Set[str]) -> list[str]:
-    """The first ``n`` different molecules of (where, text) rows that the model can encode, none proposed before."""
+def _usable(rows: Iterable[Row], space: Space, n: int, path: str, proposed: Set[str]) -> list[str]:
+    """The first ``n`` different molecules of a file's rows that the model can encode, none proposed before."""
     found: dict[str, None] = {}
     skipped = 0
-    for where, text in rows:
+    for line, text, fault in rows:
         if len(found) == n:
             break
         try:
+            if fault:
+                raise DataError(fault)
             smiles = Molecule.parse(text).smiles
-        except InvalidSmiles as error:
-            log.warning("%s is skipped: %s", where, error)
+        except (DataError, InvalidSmiles) as error:
+            log.warning("%s, line %d is skipped: %s", path, line, error)
             skipped += 1
             continue
         if not space.can_encode(smiles):
-            log.warning("%s is skipped: the model cannot encode %s", where, smiles)
+            log.warning("%s, line %d is skipped: the model cannot encode %s", path, line, smiles)
             skipped += 1
             continue
         if smiles not in proposed:
