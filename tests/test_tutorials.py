@@ -33,6 +33,7 @@ def run(command: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # on a busy machine; a minute each on an idle one without the compiled kernel
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "index"], ids=lambda page: page.stem)
 def test_a_page_runs_as_it_is_printed(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
