@@ -28,8 +28,10 @@ ROOMS = {path.name for path in (ROOT / "molvae").iterdir() if path.is_dir()}
 PLACES = ("molvae/", "docs/", "scripts/", "tests/", "pipelines/", "data/reference/")
 CODE = {".py", ".sh", ".toml", ".c"}
 OUTPUT = {".smi", ".csv", ".json", ".safetensors"}
-YOURS = {"recipe.toml"}
+YOURS = {"recipe.toml", "my_parts.py", "mine.toml"}
 """Files that stand for one of the reader's own."""
+ANNOUNCED = {"descriptors"}
+"""A kind that a page supposes a package to announce."""
 
 
 def pages() -> list[Path]:
@@ -141,7 +143,7 @@ def wrong(span: str, page: Path) -> str:
         if not there_is(dotted) and ":" not in span:
             return f"there is no {dotted}"
     for kind in re.findall(r'\bkind = "([\w.:]+)"', span):
-        if kind not in all_kinds() and ":" not in kind:
+        if kind not in all_kinds() | ANNOUNCED and ":" not in kind:
             return f"no part has the kind {kind!r}"
     for key in re.findall(r"--set '?([\w.]+)=", span):
         if not is_key(key) and key != "section.key":
@@ -190,7 +192,10 @@ def test_the_readme_is_short():
 
 @pytest.mark.parametrize("page", [page for page in PAGES if HISTORY not in page.parents], ids=name)
 def test_lines_are_short(page):
-    assert [line for line in page.read_text(encoding="utf-8").splitlines() if len(line) > 120] == []
+    """A row of a table cannot be wrapped; the README has none that long."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > 120]
+    assert [line for line in long if page.name == "README.md" or not line.startswith("|")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -236,6 +241,8 @@ def test_keys_of_a_page_s_recipes_exist(page):
             return []
         below = [found for name, one in value.items() for found in unknown(one, f"{key}.{name}".lstrip("."))]
         kind = value.get("kind", "bayes")
+        if ":" in kind or "project" in value:  # a part from outside, whose keys are its own; or no recipe at all
+            return []
         here = [f"{key}.{name}".lstrip(".") for name in value if name != "kind"]
         return below + [one for one in here if not is_key(one)] + ([] if kind in all_kinds() else [f"{key}: {kind}"])
 
