@@ -195,7 +195,7 @@ def test_lines_are_short(page):
     """A row of a table cannot be wrapped; the README has none that long."""
     lines = page.read_text(encoding="utf-8").splitlines()
     long = [line for line in lines if len(line) > 120]
-    assert [line for line in long if page.name == "README.md" or not line.startswith("|")] == []
+    assert [line for line in long if name(page) == "README.md" or not line.startswith("|")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
