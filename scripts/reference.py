@@ -70,9 +70,6 @@ def pages() -> dict[str, str]:
     return found | {"command-line.md": command_page(), "columns.md": columns_page(), "python.md": python_page()}
 
 
-# Recipes
-
-
 def tables(recipe: type[BaseModel]) -> list[Table]:
     """The recipe and every table that can stand in it, each class once, in the order of a reader."""
     found: dict[type[BaseModel], Table] = {recipe: Table("", recipe)}
@@ -130,20 +127,26 @@ def type_words(annotation: Any) -> str:
     """What may come, for somebody who writes TOML."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return type_words(inner[0]) + limits(annotation.__metadata__)
+        plain = "table with `kind`" if registry(annotation) and get_origin(inner[0]) is None else type_words(inner[0])
+        return plain + limits(annotation.__metadata__)
     if origin in (types.UnionType, typing.Union) and not models(annotation):
         return " or ".join(type_words(one) for one in inner if one is not type(None))
     if origin is Literal:
         return " or ".join(f"`{json.dumps(one)}`" for one in inner)
     if origin is tuple:
         if inner[-1] is Ellipsis:
-            return f"list of {type_words(inner[0])}"
+            return f"list of {plural(type_words(inner[0]))}"
         return f"[{', '.join(type_words(one) for one in inner)}]"
     if origin is dict:
-        return f"table of {type_words(inner[1])}"
+        return f"table of {plural(type_words(inner[1]))}"
     if found := models(annotation):
         return "table with `kind`" if kinds(found[0]) or len(found) > 1 else "table"
     return PLAIN.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def plural(words: str) -> str:
+    """Of a type in words."""
+    return re.sub(r"^(table|integer|number|path)\b", r"\1s", words)
 
 
 def limits(marks: tuple[Any, ...]) -> str:
@@ -243,9 +246,6 @@ def _metavar(argument: Any) -> str:
     return str(argument.metavar or argument.name.upper())
 
 
-# Columns
-
-
 def columns_page() -> str:
     """The columns of a candidate table."""
     recipe = parse_recipe(EXAMPLE, CampaignRecipe)
@@ -262,9 +262,6 @@ def columns_page() -> str:
         for name, column in columns(recipe, Facts()).items()
     ]
     return "\n".join([*lines, *grid(("column", "meaning", "unit", "better"), rows)]) + "\n"
-
-
-# Python
 
 
 def python_page() -> str:
