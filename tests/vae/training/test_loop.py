@@ -21,8 +21,9 @@ from molvae.data.vocab import Vocab
 from molvae.errors import DataError, FolderBusy, FolderError, ModelError, RecipeError, TrainingError
 from molvae.folders import only_writer, seal
 from molvae.vae.folder import load_model, model_facts
-from molvae.vae.training.loop import _begin, _examples, make_fabric, train
+from molvae.vae.training.loop import train
 from molvae.vae.training.recipe import TrainRecipe
+from molvae.vae.training.setup import make_fabric, set_up
 
 BF16 = torch.cpu._is_avx512_bf16_supported()
 
@@ -453,7 +454,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
         corpus=str(tmp_path / "corpus"), synthetic=str(tmp_path / "made"), net={"properties": ["logP", "QED"]}
     )
     corpus, more = (Corpus.load(tmp_path / name) for name in ("corpus", "made"))
-    examples = _examples(both, corpus, more, _begin(both, corpus, None))
+    examples = set_up(both)
     assert examples.texts[:50] == corpus.train
     rows = [more.train.index(text) for text in examples.texts[50:]]
     assert len(rows) > 10
@@ -464,7 +465,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
 
 def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe, tmp_path):
     start = str(whole / "model")
-    with pytest.raises(TrainingError, match=r"net\.latent is \d+ there, 5 here"):
+    with pytest.raises(TrainingError, match=r"\(there → here\): net\.latent: 4 → 5"):
         train(recipe(start=start, net={"latent": 5}), tmp_path / "net")
     strange = tmp_path / "strange.smi"
     strange.write_text("C[Se]C\nCC[Se]C\nCC[Se]CC\nCCC[Se]CC\n")
