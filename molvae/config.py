@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic._internal._model_construction import ModelMetaclass
 
+from molvae.arguments import checked
 from molvae.errors import RecipeError
 
 log = logging.getLogger("molvae")
@@ -57,6 +58,7 @@ MOST_NAMES = 24
 """Names that a hint lists; a module of anybody's may have hundreds."""
 
 
+@checked
 def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str] = ()) -> Recipe:
     """The recipe in a TOML file, with ``overrides`` such as ``"train.batch=512"`` applied on top.
 
@@ -84,11 +86,36 @@ def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "
     Keys of earlier releases are read by their new names, each with a remark.
     """
     table = _renamed(table, schema, source)
-    table = _with_default_kinds(table, schema)
     try:
-        return schema.model_validate_json(json.dumps(table, default=str), strict=True)
+        return _parsed(table, schema)
     except ValidationError as error:
         raise _refusal(error, schema, source) from error
+
+
+def read_record(table: Mapping[str, Any], schema: type[Recipe], source: str) -> Recipe:
+    """A recipe as a run of this or an earlier release recorded it, in full.
+
+    Earlier releases recorded settings of parts that the chosen kind never read, too; these are left out.
+    """
+    table, _ = with_new_keys(table, schema.ALIASES)
+    try:
+        return _parsed(table, schema)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            if item["type"] != "extra_forbidden" or not _owners(schema, item["loc"]):
+                raise _refusal(error, schema, source) from error
+            place: Any = table
+            for part in item["loc"][:-1]:
+                place = place[part] if isinstance(part, int) else place.get(part, place)  # a kind is no key
+            del place[item["loc"][-1]]
+    try:
+        return _parsed(table, schema)
+    except ValidationError as error:
+        raise _refusal(error, schema, source) from error
+
+
+def _parsed(table: Mapping[str, Any], schema: type[Recipe]) -> Recipe:
+    return schema.model_validate_json(json.dumps(_with_default_kinds(table, schema), default=str), strict=True)
 
 
 def _renamed(table: Mapping[str, Any], schema: type[Component], source: str) -> dict[str, Any]:
@@ -115,6 +142,8 @@ def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple
         if not isinstance(place, dict) or last not in place:
             continue
         value = place.pop(last)
+        if parents and not place:
+            _drop_empty(copy, parents)
         *parents, last = new.split(".")
         place = copy
         for parent in parents:
@@ -124,6 +153,15 @@ def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple
         place[last] = {**value, **place[last]} if last in place else value
         found[old] = new
     return copy, found
+
+
+def _drop_empty(table: dict[str, Any], parents: Sequence[str]) -> None:
+    """Take out the tables that a renamed key left empty: the new home of their other keys may not be theirs."""
+    first, *rest = parents
+    if rest:
+        _drop_empty(table[first], rest)
+    if not table[first]:
+        del table[first]
 
 
 def _both_tables(one: Any, other: Any) -> bool:

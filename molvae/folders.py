@@ -6,18 +6,24 @@ Model folders, prepared corpora, downloads and runs are all folders made with th
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from molvae.config import Component, as_table, differing_keys
+from molvae.config import Component, Recipe, as_table, differing_keys, read_record
 from molvae.errors import FolderBusy, FolderError, RecipeError
+from molvae.registry import parts_of
 from molvae.workers import held_signals
 
+log = logging.getLogger("molvae")
+
 MANIFEST = "manifest.json"
+PARTS = "parts.json"
 
 
 @contextlib.contextmanager
@@ -132,27 +138,71 @@ def only_writer(folder: str | Path, what: str) -> Iterator[None]:
         lock.release()
 
 
-def claim(folder: str | Path, recipe: Component) -> None:
-    """Keep the recipe in the run folder; refuse another one than the folder was begun with.
+def pin_recipe(folder: str | Path, recipe: Component) -> None:
+    """Keep the recipe in the run folder, and where its parts come from; refuse others than the folder was begun with.
+
+    A package version that differs is let through with a warning, and added to the record.
 
     Raises:
-        RecipeError: names each key that differs.
+        RecipeError: names each key that differs; or a part could not be found again by its path.
     """
-    path = Path(folder) / "recipe.json"
+    folder, parts = Path(folder), parts_of(recipe)
+    path = folder / "recipe.json"
     if not path.exists():
+        write_json(folder / PARTS, {key: [part] for key, part in parts.items()})
         write_json(path, as_table(recipe))
         return
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        changed = differing_keys(kept, as_table(recipe))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise FolderError(f"{path} is damaged: {error}; take another --out folder") from error
+    kept = read_recorded(path, type(recipe))
+    changed = differing_keys(as_table(kept), as_table(recipe))
     if changed:
         raise RecipeError(
             f"{folder} was begun with another recipe; what differs (old → new):\n"
             + "\n".join(f"  {line}" for line in changed)
             + "\ntake another --out folder, or the old recipe"
         )
+    _pin_parts(folder / PARTS, parts)
+
+
+def read_recorded(path: Path, schema: type[Recipe]) -> Recipe:
+    """The recipe that a run folder keeps.
+
+    Raises:
+        FolderError: the file is damaged.
+        RecipeError: it is of another version of molvae, or was edited.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise FolderError(f"{path} is damaged: {error}; take another --out folder") from error
+    if not isinstance(table, dict):
+        raise FolderError(f"{path} is damaged: it holds {json.dumps(table)[:40]}, no recipe; take another --out folder")
+    try:
+        return read_record(table, schema, str(path))
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}\nThe run was begun by another version of molvae, or the file was edited; nothing is lost: "
+            "open it with that version, or put the file right"
+        ) from error
+
+
+def _pin_parts(path: Path, parts: dict[str, dict[str, str]]) -> None:
+    """Compare where the parts of a recipe come from with the record; runs of earlier releases have none."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        changed = False
+        for key, part in parts.items():
+            before = kept.setdefault(key, [part])[-1]
+            if before["path"] != part["path"]:
+                raise RecipeError(f"{key} was {before['path']} and is {part['path']} now; take another --out folder")
+            if before["version"] != part["version"] and not part["path"].startswith("molvae."):
+                log.warning("%s: %s was of %s, and is of %s now", key, part["path"], before["version"], part["version"])
+            if before["version"] != part["version"]:
+                kept[key].append(part)
+                changed = True
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        raise FolderError(f"{path} is damaged: {error!r}; take another --out folder") from error
+    if changed or not path.exists():
+        write_json(path, kept)
 
 
 @contextlib.contextmanager
@@ -173,3 +223,57 @@ def unfinished(folder: str | Path) -> Iterator[None]:
     write_atomic(mark, "")
     yield
     mark.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/molvae``, or ``~/.cache/molvae``, made if need be: for compiled code, which is run as it is.
+
+    Raises:
+        FolderError: it cannot be made, it is a link, or another user could put files there.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME", "")) / "molvae"
+    try:
+        if not folder.is_absolute():  # the XDG specification: to be ignored
+            folder = Path.home() / ".cache" / "molvae"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        why = "it is a link" if folder.is_symlink() else others_may_write(folder)
+        if not why:
+            folder.chmod(0o700)  # which fails unless it is this user's
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        why = getattr(error, "strerror", None) or str(error)
+    if why:
+        raise FolderError(f"{folder} is no safe cache: {why}; set XDG_CACHE_HOME to a folder that is yours alone")
+    return folder
+
+
+def others_may_write(folder: str | Path) -> str:
+    """Why somebody besides this user and root could put files into a folder, or replace it; empty if nobody could.
+
+    A parent that others can write to is fine where the sticky bit is set, as on ``/tmp``. Systems without user ids
+    pass.
+    """
+    if not hasattr(os, "getuid"):
+        return ""
+    path = Path(os.path.abspath(folder))
+    real = path.resolve()
+    for place in (path, *path.parents, real, *real.parents):
+        found = place.lstat()
+        if found.st_uid not in (0, os.getuid()):
+            return f"{place} belongs to another user"
+        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _group_of_one(found))
+        sticky = found.st_mode & stat.S_ISVTX and place != real  # nobody there replaces what is somebody else's
+        if shared and not sticky and not stat.S_ISLNK(found.st_mode):
+            return f"others can write to {place}"
+    return ""
+
+
+def _group_of_one(found: os.stat_result) -> bool:
+    """Whether a file's group is its owner's alone: many systems give each user one, of the same name."""
+    import grp
+    import pwd
+
+    try:
+        owner, group = pwd.getpwuid(found.st_uid).pw_name, grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == owner and set(group.gr_mem) <= {owner}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -48,6 +49,11 @@ class Registry:
     def announced(self) -> dict[str, str]:
         """Import paths of the parts that installed packages announce, by name."""
         return {point.name: point.value for point in entry_points(group=self.group)}
+
+    def described(self) -> dict[str, str]:
+        """What each part is, in a line: the first of its docstring; of an announced one the import path."""
+        ours = {kind: (inspect.getdoc(member) or "").partition("\n")[0] for kind, member in self.kinds.items()}
+        return ours | {name: path for name, path in self.announced().items() if name not in ours}
 
     def find(self, kind: str) -> type[Component]:
         """The class of a kind.
@@ -101,7 +107,9 @@ class Registry:
             part = self.find(kind)
         except ValueError as error:
             raise PydanticCustomError("no_such_kind", "{why}", {"why": str(error)}) from None
-        settings = value if kind in self.kinds else {key: one for key, one in value.items() if key != "kind"}
+        settings = {key: one for key, one in value.items() if key not in part.REMOVED or one != part.REMOVED[key]}
+        if kind not in self.kinds:
+            del settings["kind"]
         try:
             if info.mode == "json":
                 return part.model_validate_json(json.dumps(settings), strict=True)
@@ -192,12 +200,8 @@ def import_path(path: str) -> Any:
     module, colon, name = path.partition(":")
     if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
         raise ImportError(f"{path!r} is not written package.module:Name")
-    here = os.getcwd()
-    # neither an installed command nor a worker process looks there
-    if _FROM_HERE.get() and not {"", here} & set(sys.path):
-        sys.path.append(here)
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_last(module)
     except Exception as error:  # the module is anybody's code
         why = f"{type(error).__name__}: {error}"
         where = "run from its folder" if _FROM_HERE.get() else "put its folder on PYTHONPATH"
@@ -210,8 +214,27 @@ def import_path(path: str) -> Any:
     return found
 
 
-def path_of(part: type) -> str:
-    """The import path of a class."""
+def import_last(name: str) -> ModuleType:
+    """Import a module; from the working directory, last on the path from then on, if it is nowhere else.
+
+    A recipe that names a module is code: importing the module runs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        folder = os.getcwd()
+        if error.name != name.partition(".")[0] or folder in sys.path or not _FROM_HERE.get():
+            raise
+    sys.path.append(folder)
+    try:
+        return importlib.import_module(name)
+    except BaseException:
+        sys.path.remove(folder)
+        raise
+
+
+def path_of(part: type | FunctionType) -> str:
+    """The import path of a class or function."""
     return f"{part.__module__}:{part.__qualname__}"
 
 

@@ -1,14 +1,27 @@
-"""Ctrl-C and polite kills: what waits for the end of a step. Worker processes: they do not hear, and end with us."""
+"""Ctrl-C and polite kills: what waits for the end of a step. Worker processes: they do not hear, and end with us.
+
+Nor do they import from the current folder before they have the path of the process that starts them.
+"""
 
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType
+from typing import Final, TypeVar
+
+from molvae.errors import WorkerDied
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -72,9 +85,79 @@ def _start_tracker() -> None:
     """
     sys.warnoptions.append("ignore:resource_tracker")
     try:
-        resource_tracker.ensure_running()
+        with _safe_path():
+            resource_tracker.ensure_running()
     finally:
         sys.warnoptions.remove("ignore:resource_tracker")
+
+
+_SAFE_PATH, _OURS = "PYTHONSAFEPATH", "molvae"
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """A Python begun inside does not put the current folder first on its path, as it does where it runs ``-c``.
+
+    Workers begin so, and a ``pickle.py`` or ``random.py`` of the user's would run in them.
+    """
+    with _LOCK:
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = before or _OURS
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_SAFE_PATH]
+            else:
+                os.environ[_SAFE_PATH] = before
+
+
+class _Process(SpawnProcess):
+    def start(self) -> None:
+        with _safe_path():
+            super().start()
+
+
+class _Spawn(SpawnContext):
+    Process = _Process
+
+
+SPAWN: Final = _Spawn()
+"""How workers start. A fork of a process that already runs threads (torch, a progress bar) may hang."""
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """What the function gives for each item, in their order, by worker processes.
+
+    Few items are under way at a time, so memory stays bounded.
+
+    Raises:
+        WorkerDied: a worker ended before its work.
+    """
+    with deaf_to_ctrl_c():
+        pool = ProcessPoolExecutor(workers, mp_context=SPAWN, initializer=follow_parent)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            with deaf_to_ctrl_c():
+                waiting.append(pool.submit(function, item))
+            if len(waiting) > 3 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise WorkerDied(
+            "a worker process ended before its work: killed, out of memory, or this was called by a script that lacks "
+            "`if __name__ == '__main__':`; run it again, it starts over"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def follow_parent() -> None:
@@ -84,6 +167,8 @@ def follow_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if os.environ.get(_SAFE_PATH) == _OURS:  # what an objective begins, such as python dock.py, has Python's own path
+        del os.environ[_SAFE_PATH]
     if hasattr(os, "setpgrp"):
         os.setpgrp()
 

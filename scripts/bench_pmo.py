@@ -24,7 +24,6 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ from molvae.chem.scorers import SAS
 from molvae.cli import interrupted
 from molvae.errors import DataError, UsageError
 from molvae.folders import write_atomic, write_json
-from molvae.workers import deaf_to_ctrl_c, follow_parent
+from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE, PUBLISHED = ROOT / "pipelines/pmo.toml", ROOT / "data/reference/pmo_auc_top10.csv"
@@ -62,7 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
     jobs = [(task, seed) for seed in range(chosen.seeds) for task in chosen.tasks]
     recipes = {chosen.out / chosen.method / task / str(seed): recipe(chosen, task, seed) for task, seed in jobs}
     os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPool(chosen.processes, context=get_context("spawn"), initializer=follow_parent)
+    pool = ProcessPool(chosen.processes, context=SPAWN, initializer=follow_parent)
     with deaf_to_ctrl_c():
         futures = {pool.schedule(campaign, args=(one, folder)): folder for folder, one in recipes.items()}
     failed = 0

@@ -22,7 +22,7 @@ $molvae train pipelines/anneal_zinc250k.toml --out runs/zinc250k-settled "$@"
 [ -e $data/samples2.csv ] ||
     $molvae sample runs/zinc250k-fitted -n 1000000 --seed 4 --no-grammar -o $data/samples2.csv
 [ -e $data/alike.csv ] ||
-    .venv/bin/python scripts/resemble.py $data/samples.csv $data/samples2.csv --like $data/prepared/train.smi -o $data/alike.csv
+    $molvae data match $data/samples.csv $data/samples2.csv --like $data/prepared/train.smi -o $data/alike.csv
 $molvae data prepare $data/alike.csv -o $data/alike --valid 0 --test 0
 $molvae train pipelines/match_zinc250k.toml --out runs/zinc250k-shipped "$@"
 $molvae evaluate runs/zinc250k-shipped/model --smiles $data/prepared/valid.smi --to-card

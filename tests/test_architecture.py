@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "config", "registry", "folders", "workers"}
+FOUNDATION = {"errors", "arguments", "config", "registry", "folders", "workers"}
 CORES = FOUNDATION | {"chem", "data"}
 MODEL = CORES | {"vae", "vae/nets"}
 MAY_IMPORT = {
     "errors": set(),
-    "workers": set(),
-    "config": {"errors"},
+    "workers": {"errors"},
+    "arguments": {"errors"},
+    "config": {"errors", "arguments"},
     "registry": {"errors", "config"},
     "folders": {"errors", "config", "registry", "workers"},
     "chem": FOUNDATION,
@@ -36,10 +37,11 @@ MAY_IMPORT = {
     | {"bo", "vae/evaluation", *(f"campaign/{x}" for x in ("propose", "evaluate", "record", "report"))},
     "campaign/propose": MODEL | {"bo", "campaign", "campaign/record", "vae/training"},
     "campaign/evaluate": CORES | {"campaign/record"},
-    "campaign/record": FOUNDATION | {"bo", "campaign"},
-    "campaign/report": CORES | {"bo", "campaign", "campaign/record"},
+    "campaign/record": FOUNDATION | {"bo", "chem"},
+    "campaign/report": CORES | {"bo", "campaign", "campaign/propose", "campaign/record"},
 }
-MAY_IMPORT["cli"] = MAY_IMPORT["__init__"] = {*MAY_IMPORT}
+MAY_IMPORT["__init__"] = {*MAY_IMPORT}
+MAY_IMPORT["cli"] = {*MAY_IMPORT}
 MAY_IMPORT["__main__"] = {"cli"}
 ONLY_IN = {
     "rdkit": {"chem", "data"},
@@ -76,7 +78,7 @@ def home(dotted: str) -> str:
         if PACKAGE.joinpath(*parts).is_dir():
             return "/".join(parts)
         parts.pop()
-    return room(PACKAGE.joinpath(*parts).with_suffix(".py"))
+    return room(PACKAGE.joinpath(*parts).with_suffix(".py")) if parts else "__init__"
 
 
 @cache

@@ -8,12 +8,27 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from molvae.config import Component
 from molvae.errors import FolderBusy, FolderError, RecipeError
-from molvae.folders import atomic_path, claim, only_writer, seal, sha256, unfinished, unseal, write_atomic, write_json
+from molvae.folders import (
+    atomic_path,
+    cache_folder,
+    claim,
+    only_writer,
+    others_may_write,
+    seal,
+    sha256,
+    unfinished,
+    unseal,
+    write_atomic,
+    write_json,
+)
+
+with_users = pytest.mark.skipif(not hasattr(os, "getuid"), reason="no user ids")
 
 FULL_DISK = """
 import os, subprocess, sys
@@ -244,3 +259,88 @@ def test_a_file_where_a_folder_should_be_is_told_so(tmp_path):
         only_writer(tmp_path / "taken", "this run"),
     ):
         pass
+
+
+class TestCache:
+    @pytest.fixture
+    def base(self, tmp_path, monkeypatch) -> Path:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return tmp_path / "cache"
+
+    def test_it_is_made_for_this_user_alone(self, base):
+        assert cache_folder() == base / "molvae"
+        assert (base / "molvae").stat().st_mode & 0o777 == 0o700
+
+    def test_that_of_a_former_version_is_closed(self, base):
+        (base / "molvae").mkdir(parents=True, mode=0o755)
+        assert cache_folder().stat().st_mode & 0o777 == 0o700
+
+    @pytest.mark.parametrize("value", ["", ".", "cache"])
+    def test_without_an_absolute_path_it_is_in_the_home_folder(self, tmp_path, monkeypatch, value):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        monkeypatch.chdir(tmp_path)
+        assert cache_folder() == tmp_path / ".cache" / "molvae"
+
+    @with_users
+    @pytest.mark.parametrize(
+        ("mode", "place", "said"),
+        [
+            (0o777, "cache", "others can write to .*cache"),
+            (0o1777, "cache", None),  # as /tmp is: what is ours there, nobody replaces
+            (0o702, "cache/molvae", "others can write to .*molvae"),
+            (0o1777, "cache/molvae", "others can write to .*molvae"),
+            (0o755, "cache", None),
+        ],
+    )
+    def test_nobody_else_may_write_there_or_replace_it(self, base, tmp_path, mode, place, said):
+        cache_folder()
+        (tmp_path / place).chmod(mode)
+        if said is None:
+            assert cache_folder() == base / "molvae"
+        else:
+            with pytest.raises(FolderError, match=f"molvae is no safe cache: {said}; set XDG_CACHE_HOME to"):
+                cache_folder()
+
+    @with_users
+    def test_it_is_no_link(self, base):
+        (base / "elsewhere").mkdir(parents=True)
+        (base / "molvae").symlink_to("elsewhere")
+        with pytest.raises(FolderError, match="no safe cache: it is a link"):
+            cache_folder()
+
+    @with_users
+    def test_a_link_on_the_way_is_followed(self, base, tmp_path):
+        (tmp_path / "disk").mkdir()
+        base.symlink_to(tmp_path / "disk")
+        assert cache_folder() == base / "molvae"
+        (tmp_path / "disk").chmod(0o777)
+        with pytest.raises(FolderError, match=r"others can write to .*disk"):
+            cache_folder()
+
+    def test_a_file_in_its_place_is_told(self, base):
+        base.write_text("")
+        with pytest.raises(FolderError, match="no safe cache: Not a directory"):
+            cache_folder()
+
+    @with_users
+    def test_that_of_another_user_is_not_taken(self, base, monkeypatch):
+        cache_folder()
+        if os.getuid() == 0:
+            os.chown(base, 12345, 12345)
+        else:
+            monkeypatch.setattr(os, "getuid", lambda: 12345)
+        with pytest.raises(FolderError, match="belongs to another user"):
+            cache_folder()
+
+    @with_users
+    @pytest.mark.parametrize(
+        ("group", "members", "alone"),
+        [("me", [], True), ("me", ["me"], True), ("me", ["me", "you"], False), ("staff", [], False)],
+    )
+    def test_a_group_of_the_user_alone_is_nobody_else(self, tmp_path, monkeypatch, group, members, alone):
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache").chmod(0o770)
+        monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_name="me"))
+        monkeypatch.setattr("grp.getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=members))
+        assert (others_may_write(tmp_path / "cache") == "") == alone

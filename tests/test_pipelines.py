@@ -82,12 +82,6 @@ def test_the_commands_in_its_comments_are_commands(path):
         check(words)
 
 
-@pytest.mark.parametrize("page", ["README.md", "pipelines/README.md"])
-def test_the_commands_on_a_page_are_commands(page):
-    for words in commands(ROOT / page):
-        check(words)
-
-
 def test_the_script_that_makes_the_model_that_ships_has_the_commands_of_its_recipes():
     script = (ROOT / "scripts/model.sh").read_text(encoding="utf-8")
     script = script.replace("$molvae", "molvae").replace("$data", "data/zinc250k")

@@ -7,10 +7,11 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from molvae.workers import held_signals
+from molvae.workers import SPAWN, follow_parent, held_signals
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -147,3 +148,18 @@ def test_a_worker_and_what_it_began_end_when_the_parent_is_killed_or_stops_it(tm
             time.sleep(0.05)
         _, errors = parent.communicate("\n", timeout=30)
         assert errors == ""  # neither a traceback nor a warning of semaphores that leaked
+
+
+def environment_of_a_worker() -> tuple[str | None, bool]:
+    return os.environ.get("PYTHONSAFEPATH"), sys.flags.safe_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [None, "1"])
+def test_workers_begin_without_the_current_folder_and_leave_what_they_begin_alone(monkeypatch, own):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    if own is not None:
+        monkeypatch.setenv("PYTHONSAFEPATH", own)
+    with ProcessPoolExecutor(1, mp_context=SPAWN, initializer=follow_parent) as pool:
+        assert pool.submit(environment_of_a_worker).result(timeout=60) == (own, True)
+    assert os.environ.get("PYTHONSAFEPATH") == own

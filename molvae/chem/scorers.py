@@ -1,8 +1,8 @@
-"""Scorers: molecule to number, as frozen settings that a recipe can name. Combinations are in `objectives`.
+"""Scorers: molecule to number, as frozen settings that a recipe can name. Combinations are in `combine`.
 
-A new scorer is one class here and one line in `molvae.chem.objectives.Scorer`; recipes, the command line and
-the contract tests read that registry. A function of one's own needs no class:
-``{kind = "callable", call = "package.module:name"}``.
+A new scorer is one class here and its name in `molvae.chem.combine.SCORERS`; recipes, the command line and the
+contract tests read that registry. A scorer of one's own is named by its path, ``{kind = "package.module:Class"}``; a
+function of one's own needs no class, ``{kind = "callable", call = "package.module:name"}``.
 """
 
 import functools
@@ -10,11 +10,10 @@ import importlib
 import importlib.util
 import math
 import os
-import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, SupportsFloat
+from typing import Any, ClassVar, Final, Literal, Protocol, SupportsFloat
 
 from pydantic import Field, field_validator
 from rdkit import DataStructs, RDConfig
@@ -25,8 +24,24 @@ from molvae.chem.fingerprints import morgan
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, nearest
 from molvae.errors import InvalidSmiles, ObjectiveError
+from molvae.registry import import_last
 
 Natural = Literal["maximize", "minimize"]
+
+
+class Scorer(Protocol):
+    """Settings of a score, and a call that computes it. One of your own may have settings, too."""
+
+    unit: ClassVar[str]
+    natural: ClassVar[Natural]
+    meaning: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        """The name of its column."""
+
+    def __call__(self, molecule: Molecule) -> float:
+        """The raw value, a number; what is raised becomes the reason why the molecule has none."""
 
 
 class BaseScorer(Component):
@@ -46,7 +61,7 @@ class BaseScorer(Component):
         """The raw value; not checked here, see `value_of`."""
 
 
-def value_of(scorer: BaseScorer, molecule: Molecule) -> float:
+def value_of(scorer: Scorer, molecule: Molecule) -> float:
     """The scorer's value as a finite float. What the scorer raises goes through as it is.
 
     Raises:
@@ -161,7 +176,7 @@ class PenalizedLogP(BaseScorer):
     """
 
     kind: Literal["penalized_logp"] = "penalized_logp"
-    normalised: bool = False
+    normalised: bool = Field(default=False, description="each term standardised over ZINC-250k")
     unit: ClassVar[str] = "score"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "logP less synthetic accessibility less the penalty of rings above six atoms"
@@ -220,7 +235,7 @@ class Descriptor(BaseScorer):
     """Any descriptor of RDKit by its name, such as ``MolWt``, ``TPSA`` or ``NumHDonors``."""
 
     kind: Literal["descriptor"] = "descriptor"
-    name: str
+    name: str = Field(description="as `rdkit.Chem.Descriptors.descList` has it")
     unit: ClassVar[str] = "of the descriptor"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "an RDKit descriptor by name"
@@ -309,11 +324,13 @@ class External(BaseScorer):
     """A Python function of one's own, such as a docking program's wrapper: ``call = "package.module:name"``.
 
     The function is given the canonical SMILES, a string, and returns a number; what it raises is not caught
-    here. Its module is imported once a process, from the installed packages or from the working directory.
+    here. Its module is imported once a process, from the installed packages or else from the working directory.
+
+    So a recipe is code: it runs the module that it names, and what that imports, from the working directory too.
     """
 
     kind: Literal["callable"] = "callable"
-    call: str
+    call: str = Field(description="the function: its module, a colon, its name")
     unit: ClassVar[str] = "of the function"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "a Python function of the SMILES"
@@ -348,11 +365,8 @@ class External(BaseScorer):
 @functools.cache
 def _imported(call: str) -> Callable[[str], Any]:
     module_name, _, name = call.partition(":")
-    # A worker process, or an installed command, does not have the user's directory on its path.
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        module = import_last(module_name)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ObjectiveError(
@@ -362,7 +376,9 @@ def _imported(call: str) -> Callable[[str], Any]:
     function = getattr(module, name, None)
     if function is None:
         public = [known for known in vars(module) if not known.startswith("_")]
-        raise ObjectiveError(f"the module {module_name!r} has no {name!r}{nearest(name, public)}")
+        home = getattr(module, "__file__", None)  # which may be another than the user's own of that name
+        place = f" (it is {home})" if home else ""
+        raise ObjectiveError(f"the module {module_name!r} has no {name!r}{nearest(name, public)}{place}")
     if not callable(function):
         raise ObjectiveError(f"{call!r} is a {type(function).__name__}, not a function of a SMILES")
     loaded: Callable[[str], Any] = function

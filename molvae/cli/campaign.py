@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from molvae.cli.shell import command, log, out, print_table, progress_bar, remark, see_current_folder
+from molvae.cli.shell import command, log, out, print_table, progress_bar, remark
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
 
@@ -21,7 +21,6 @@ def optimize(
     """Run a campaign, print its best molecules; stopped at any moment, the same command goes on."""
     from molvae.campaign.campaign import Campaign, Event
 
-    see_current_folder()
     overrides = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
     campaign = Campaign.open(recipe, folder, overrides)
     with progress_bar("optimising", "molecules") as update:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molvae.cli.rows import encodable, tell_rejected
-from molvae.cli.shell import best_device, command, out, print_table, progress_bar, remark, see_current_folder
+from molvae.cli.shell import best_device, command, out, print_table, progress_bar, remark
 from molvae.errors import MolvaeError, UsageError
 
 if TYPE_CHECKING:  # help should not load torch
@@ -207,13 +207,14 @@ def score(
     """The table with a column for each objective; a row without a value says why in the column "failure"."""
     from molvae.chem.objectives import named
     from molvae.chem.scoring import score_table
-    from molvae.data.tables import check_ending, read_table, write_table
+    from molvae.data.tables import check_ending, read_whole, write_table
 
     check_ending(output)
-    see_current_folder()
     objectives = [named(word) for word in objective or ("logp", "qed", "sas")]
     with progress_bar("scoring", "molecules") as update:
-        scored = score_table(read_table(table, column), objectives, update)
+        found = read_whole(table, column)
+        faults = {k: f"line {row.line}: {row.fault}: {row.text}" for k, row in found.faults.items()}
+        scored = score_table(found.frame, objectives, update, faults)
     write_table(scored, output)
     failed = int((scored["failure"] != "").sum())
     remark(f"{len(scored) - failed} of {len(scored)} molecules scored: {output}")

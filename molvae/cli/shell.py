@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from molvae import __version__
+
+        print(f"molvae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Design molecules by Bayesian optimisation in the latent space of a SMILES VAE."""
+
+
 # no emoji: ":o:" is part of a SMILES; no wrapping: a message may be searched for, a path in it copied
 out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 log = logging.getLogger("molvae")
@@ -146,9 +164,3 @@ def best_device(device: str) -> str:
     if device == "cuda" and not gpu:
         raise UsageError("there is no CUDA device here; take --device cpu, or auto")
     return "cuda" if gpu and device != "cpu" else "cpu"
-
-
-def see_current_folder() -> None:
-    """Let recipes name Python files beside them as ``module:name``."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())

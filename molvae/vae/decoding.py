@@ -21,7 +21,7 @@ CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
 TILE = 128
 """Rows of a product on a CPU: always so many, for a row to come out the same in any batch."""
-BEHIND = 6.0
+BEAM_PRUNE_NATS = 6.0
 """Nats by which a string in a beam may be less likely than one that has ended."""
 
 
@@ -51,8 +51,8 @@ def generate(
     steps = _steps(decoder)
 
     def write(part: Tensor) -> Tensor:
-        if steps.layer is not None and temperature is None:
-            return steps.layer.write(*steps.begin(part), len(part), longest, grammar)
+        if steps.layer is not None and temperature is None and grammar is None:
+            return steps.layer.write(*steps.begin(part), len(part), longest)
         return _generate(steps, part, longest, temperature, generator, grammar)
 
     parts = steps.in_parts(write, z, CHUNK, temperature is None)
@@ -144,7 +144,7 @@ def _beam(
         total, best = (total[:, :, None] + scores.view(len(points), width, -1)).flatten(1).topk(width, -1)
         characters = best % scores.shape[1]
         ended = torch.where(characters == END, total, -torch.inf).amax(1, keepdim=True)
-        total.masked_fill_(total < ended - BEHIND, -torch.inf)
+        total.masked_fill_(total < ended - BEAM_PRUNE_NATS, -torch.inf)
         chosen = torch.where(total == -torch.inf, END, characters).flatten()
         origin = torch.arange(0, len(chosen), width, device=z.device)[:, None] + best // scores.shape[1]
         origin = origin.flatten()

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from molvae.arguments import checked
 from molvae.config import as_table, nearest, parse_recipe, with_new_keys
 from molvae.data.training_index import KnownMolecules
 from molvae.data.vocab import Vocab
@@ -62,6 +63,7 @@ def save_model(folder: str | Path, vae: SmilesVAE, facts: Mapping[str, Any]) -> 
     seal(folder, FILES, kind="smiles-vae", format=FORMAT)
 
 
+@checked
 def load_model(model: str | Path, device: str = "cpu") -> SmilesVAE:
     """A model from its folder, or by the name of an installed one, such as ``"zinc250k"``.
 

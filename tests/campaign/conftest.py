@@ -71,13 +71,19 @@ def recipe():
     """A small campaign on the toy space, whose pool edits of graphs hardly hit; keyword arguments change its table."""
 
     def make(**changes) -> CampaignRecipe:
+        """Parts of Bayesian optimisation may stand beside its method here."""
+        names = ("search", "surrogate", "acquisition", "restarts", "retrain")
+        parts = {name: changes.pop(name) for name in names if name in changes}
+        method = changes.pop("method", {"kind": "bayes"})
+        if method["kind"] == "bayes":
+            parts = {"search": {"generations": 2, "children": 40, "crossing": 0, "mutation": 0}} | parts
         table = {
             "model": "toy",
             "objectives": [{"score": {"kind": "logp"}}],
             "start": {"kind": "prior", "n": 6},
             "budget": {"evaluations": 14},
             "q": 4,
-            "search": {"generations": 2, "children": 40, "crossing": 0, "mutation": 0},
+            "method": parts | method,
             "executor": {"kind": "inline"},
         }
         return parse_recipe(table | changes, CampaignRecipe)

@@ -70,9 +70,9 @@ def process(tmp_path):
     """Start a command as a process of its own, at the head of its own process group, in the same folder."""
     started = []
 
-    def begin(*words, **options) -> subprocess.Popen:
+    def begin(*words, program=("-m", "molvae"), **options) -> subprocess.Popen:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "molvae", *map(str, words)]
+        command = [sys.executable, *map(str, (*program, *words))]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
         options = {"env": environment, "cwd": tmp_path, **pipes, **options}
         started.append(subprocess.Popen(command, **options))

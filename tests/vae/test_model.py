@@ -76,16 +76,26 @@ def test_what_is_near_and_can_be_encoded_is_offered(smiles, said):
         few.encode([smiles])
 
 
-def test_rows_that_cannot_be_encoded_are_told_beside_those_that_can(vae):
-    posterior, kept, refused = vae.encode_rows(["CCCO", "C1CC", "OCC", "CCC[Xe]", "C" * 21])
-    assert kept == [0, 2]
-    assert torch.equal(posterior.mean, vae.encode(["CCCO", "CCO"]).mean)
-    assert [(row, type(error)) for row, error in refused] == [
-        (1, InvalidSmiles),
-        (3, UnknownCharacter),
-        (4, SmilesError),
-    ]
-    assert vae.encode_rows([])[1:] == ([], [])
+def test_a_single_string_is_one_molecule(vae):
+    assert torch.equal(vae.encode("OCC").mean, vae.encode(["CCO"]).mean)
+    assert torch.equal(vae.encode_texts("CCO").mean, vae.encode(["CCO"]).mean)
+
+
+@pytest.mark.parametrize("smiles", [5, None, [5], ["CC", None], [b"CC"], [["CC"]]])
+def test_something_else_than_strings_is_refused(vae, smiles):
+    with pytest.raises(UsageError, match=r"of the type (int|NoneType|bytes|list)"):
+        vae.encode(smiles)
+
+
+@pytest.mark.parametrize("z", ["CCO", None, ["CCO"], [[1.0], [1.0, 2.0]], {}])
+def test_latent_points_are_numbers(vae, z):
+    with pytest.raises(UsageError, match="latent points"):
+        vae.decode(z)
+
+
+def test_it_says_what_it_is(vae):
+    assert repr(vae).startswith("SmilesVAE(4 latent dimensions, ")
+    assert "normal prior" in repr(vae)
 
 
 def test_an_empty_text_cannot_be_encoded(vae):

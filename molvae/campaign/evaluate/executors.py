@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
-from multiprocessing import get_context
-from typing import Annotated, Literal
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, Protocol
 
 from pebble import ProcessExpired, ProcessPool
 from pydantic import Field
@@ -20,7 +19,8 @@ from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
 from molvae.errors import CampaignError
-from molvae.workers import deaf_to_ctrl_c, follow_parent
+from molvae.registry import Registry
+from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 START_TIMEOUT = 60
 """Seconds that the first worker may take to start; one or two are usual."""
@@ -61,7 +61,7 @@ class Processes(Component):
             CampaignError: the workers do not start.
         """
         workers = self.workers or os.cpu_count() or 1
-        pool = ProcessPool(workers, context=get_context("spawn"), initializer=follow_parent)
+        pool = ProcessPool(workers, context=SPAWN, initializer=follow_parent)
         try:
             _await_workers(pool)
             yield lambda proposals: self._evaluate(pool, objectives, proposals)
@@ -91,7 +91,14 @@ class Processes(Component):
             return Failed(f"the worker process died with {_exit(error.exitcode)}", seconds)
 
 
-Executor = Annotated[Inline | Processes, Field(discriminator="kind")]
+class Executor(Protocol):
+    """Where molecules are evaluated: opened once for a run, then given the proposals of each round."""
+
+    def __call__(self, objectives: Objectives) -> AbstractContextManager[Evaluate]:
+        """Open it."""
+
+
+EXECUTORS = Registry("executor", Executor, (Inline, Processes))
 
 
 def evaluate_one(objectives: Objectives, smiles: str) -> Outcome:

@@ -89,7 +89,7 @@ class GRUDecoder(Component):
     """A GRU layer; z sets its first state and is read again at every step."""
 
     kind: Literal["gru"] = "gru"
-    hidden: int = Field(512, ge=1)
+    hidden: int = Field(512, ge=1, description="width of its state")
 
     def __call__(self, latent: int, embedding: int, characters: int) -> "GRUDecoderModule":
         """The module, with fresh weights."""
@@ -105,12 +105,12 @@ class NetSettings(Component):
 
     ALIASES: ClassVar = {"encoder_hidden": "encoder.hidden", "decoder_hidden": "decoder.hidden"}
 
-    latent: int = Field(64, ge=1)
-    embedding: int = Field(64, ge=1)
+    latent: int = Field(64, ge=1, description="dimensions of the latent space")
+    embedding: int = Field(64, ge=1, description="numbers that stand for a character")
     encoder: Annotated[EncoderSettings, ENCODERS] = GRUEncoder()
     decoder: Annotated[DecoderSettings, DECODERS] = GRUDecoder()
     properties: tuple[str, ...] = Field((), description="labels of the corpus that heads predict from the latent mean")
-    head_hidden: int = Field(128, ge=1)
+    head_hidden: int = Field(128, ge=1, description="width of the heads' one hidden layer")
 
 
 class GRUEncoderModule(nn.Module):

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from molvae.arguments import checked
 from molvae.data.corpus import Batch
 from molvae.errors import TrainingError
-from molvae.folders import claim, only_writer
+from molvae.folders import only_writer, pin_recipe
 from molvae.vae.evaluation.metrics import evaluate
 from molvae.vae.folder import save_model
 from molvae.vae.prior import Prior
@@ -49,6 +50,7 @@ class TrainEvent:
     figures: dict[str, float] | None = None
 
 
+@checked
 def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent], None] | None = None) -> Path:
     """Train a model, or go on with a training that was stopped; the model lies in ``out/model``.
 
@@ -67,7 +69,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
-            claim(out, recipe)
+            pin_recipe(out, recipe)
         stop = stack.enter_context(held_signals())
         _run(setup, out, fabric, stop, on_event or (lambda event: None))
     return out / "model"

@@ -30,8 +30,8 @@ class AdamWSettings(Component):
     """Loshchilov and Hutter 2019, for all weights."""
 
     kind: Literal["adamw"] = "adamw"
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(2e-3, gt=0, description="at its peak")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, times the learning rate")
 
     def __call__(self, net: Net) -> list[Optimizer]:
         """See `OptimizerSettings`."""
@@ -47,7 +47,7 @@ class MuonSettings(Component):
     kind: Literal["muon"] = "muon"
     learning_rate: float = Field(3e-3, gt=0, description="of the GRU matrices")
     others: float = Field(1e-3, gt=0, description="learning rate of all other weights")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, times the learning rate")
 
     def __call__(self, net: Net) -> list[Optimizer]:
         """See `OptimizerSettings`.

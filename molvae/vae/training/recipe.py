@@ -17,7 +17,7 @@ class TrainSettings(Component):
 
     REMOVED: ClassVar = {"free_bits": 0.0}
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, description="passes through all molecules")
     batch: int = Field(256, ge=1, description="molecules in a step, on each device")
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = AdamWSettings()
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the training in which the learning rate rises")
@@ -38,8 +38,8 @@ class HardwareSettings(Component):
 
     REMOVED: ClassVar = {"nodes": 1}
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="of the training")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="float32, or bfloat16 in products")
     devices: int = Field(1, ge=1, description="of this machine")
     strategy: Literal["auto", "ddp"] = Field("auto", description="of Lightning Fabric; 'ddp' for several devices")
 
@@ -56,8 +56,8 @@ class TrainRecipe(Component):
         "train.property_weights": "train.loss.property_weights",
     }
 
-    name: str = Field("model", min_length=1)
-    seed: int = Field(0, ge=0)
+    name: str = Field("model", min_length=1, description="of the model, for its card")
+    seed: int = Field(0, ge=0, description="of every draw")
     corpus: Path = Field(description="a folder made by `molvae data prepare`")
     synthetic: Path | None = Field(
         None, description="another such folder, of molecules that a model made: its train part is trained on as well"

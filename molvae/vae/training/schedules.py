@@ -20,9 +20,9 @@ class LinearBeta(Component):
     """β rises in a straight line from ``start`` to ``end`` over the first ``over`` of the training, then stays."""
 
     kind: Literal["linear"] = "linear"
-    start: float = Field(0.0, ge=0)
-    end: float = Field(0.05, ge=0)
-    over: float = Field(0.1, ge=0, le=1)
+    start: float = Field(0.0, ge=0, description="β at the first step")
+    end: float = Field(0.05, ge=0, description="β at the end")
+    over: float = Field(0.1, ge=0, le=1, description="share of the training in which it rises")
 
     def __call__(self, progress: float) -> float:
         """See `Beta`."""

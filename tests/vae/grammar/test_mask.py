@@ -1,12 +1,15 @@
 """The grammar: real molecules pass it character by character, and what cannot become a molecule does not."""
 
+import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from numba import njit
-from numba.core.caching import CacheImpl
+from numba.core.caching import CacheImpl, FunctionCache
 
 from molvae.chem.molecule import parse_or_none
 from molvae.data.vocab import END, Vocab
@@ -146,17 +149,63 @@ def test_what_is_not_allowed_does_no_harm(grammar):
     assert grammar.allowed(state).shape == (203, len(ZINC))
 
 
-def test_where_nothing_can_be_written_it_compiles_anew(monkeypatch):
-    def twice(values):
-        for k in range(len(values)):
-            values[k] *= 2
+@pytest.fixture
+def doubled(tmp_path, module_at):
+    """Double a one by a function that is compiled anew or found in a cache: gives the result and numba's figures."""
+    (tmp_path / "doubling.py").write_text(
+        "def double(values):\n    for k in range(len(values)):\n        values[k] *= 2\n"
+    )
 
+    def run() -> tuple[float, object]:
+        double = _whole(module_at(tmp_path / "doubling.py").double)
+        values = np.ones(1)
+        double(values)
+        return values[0], double.stats
+
+    return run
+
+
+def test_it_is_compiled_once_for_all_processes(doubled):
+    for hits in (0, 1):
+        result, stats = doubled()
+        assert (result, stats.cache_hits.total()) == (2, hits)
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_truncated_cache_is_made_anew(doubled, ending, size):
+    place = Path(doubled()[1].cache_path)
+    (kept,) = place.glob(f"*.{ending}")
+    os.truncate(kept, size)
+    for hits in (0, 1):
+        result, stats = doubled()
+        assert (result, stats.cache_hits.total()) == (2, hits)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no user ids")
+def test_a_cache_that_others_can_write_is_not_read(doubled, tmp_path, caplog):
+    doubled()
+    caplog.set_level(logging.INFO, logger="molvae")
+    (tmp_path / "__pycache__").chmod(0o777)
+    result, stats = doubled()
+    assert (result, stats.cache_path) == (2, None)
+    assert caplog.messages == [
+        f"double of the grammar is compiled for this process alone: others can write to {tmp_path / '__pycache__'}"
+    ]
+
+
+def test_a_full_disk_does_no_harm(doubled, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FunctionCache, "save_overload", full)
+    assert doubled()[0] == 2
+
+
+def test_where_nothing_can_be_written_it_compiles_anew(doubled, monkeypatch):
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    with pytest.raises(RuntimeError, match="cannot cache"):
-        njit(cache=True)(twice)
-    values = torch.ones(2).numpy()
-    _whole(twice)(values)
-    assert values.tolist() == [2, 2]
+    result, stats = doubled()
+    assert (result, stats.cache_path) == (2, None)
 
 
 @pytest.mark.slow

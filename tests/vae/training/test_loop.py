@@ -1,5 +1,6 @@
 """The training: it learns, and however it is stopped, it ends with the same bits."""
 
+import json
 import math
 import os
 import resource
@@ -221,6 +222,28 @@ def test_another_recipe_is_refused_with_the_keys(whole, recipe):
     with pytest.raises(RecipeError, match=r"(?s)seed: 0 → 4.*train\.batch: 16 → 8") as caught:
         train(recipe(train={"batch": 8}, seed=4), whole)
     assert "epochs" not in str(caught.value)
+
+
+def test_a_run_of_the_release_before_goes_on(recipe, tmp_path, whole):
+    """Its recipe was recorded by other keys."""
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), out, stop_at(11))
+    table = json.loads((out / "recipe.json").read_text())
+    net, settings, loss = table["net"], table["train"], table["train"].pop("loss")
+    net.update({f"{part}_hidden": net.pop(part)["hidden"] for part in ("encoder", "decoder")})
+    settings.update(free_bits=0.0, beta=loss["beta"], property_weights=loss["property_weights"])
+    noise = loss["latent_noise"]
+    settings.update(astray=noise["share"], astray_noise=noise["sd"], astray_weight=noise["weight"])
+    table["hardware"]["nodes"] = 1
+    (out / "recipe.json").write_text(json.dumps(table))
+    (out / "parts.json").unlink()
+    train(recipe(), out)
+    assert same_weights(whole, out)
+    settings["free_bits"] = 0.5
+    (out / "recipe.json").write_text(json.dumps(table))
+    with pytest.raises(RecipeError, match=r"train\.free_bits was removed"):
+        train(recipe(), out)
 
 
 def test_a_recipe_whose_corpus_is_wrong_does_not_claim_the_folder(recipe, tmp_path):

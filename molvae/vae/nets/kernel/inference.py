@@ -6,7 +6,6 @@ A string that ends makes way for another. What becomes of a row does not depend 
 import ctypes
 from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,6 @@ from torch.nn.functional import linear, pad
 
 from molvae.data.vocab import END, START
 from molvae.vae.nets.kernel.library import BF16, BLOCK, Packed, padded, weights
-
-if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
-    from molvae.vae.grammar.mask import Grammar
 
 
 class Layer:
@@ -52,18 +48,10 @@ class Layer:
             first[:, : self.hidden] = torch.tanh(initial(some))
         return fixed, state
 
-    def write(self, fixed: Tensor, state: Tensor, rows: int, longest: int, grammar: "Grammar | None" = None) -> Tensor:
-        """The likeliest characters, ``(rows, longest)`` int64; END fills what follows the end.
-
-        Under a grammar, of those that are allowed; ``fixed`` and ``state`` are used up.
-        """
+    def write(self, fixed: Tensor, state: Tensor, rows: int, longest: int) -> Tensor:
+        """The likeliest characters, ``(rows, longest)`` int64; END fills what follows the end."""
         out = torch.full((rows, longest), END)
-        if grammar:
-            scores = torch.empty(BLOCK, self.characters + -self.characters % BLOCK)
-            step = ctypes.cast(self._library.gru_next, ctypes.c_void_p)
-            grammar.write(step, self._packed.address, (fixed, state, scores), out)
-        else:
-            self._call(self._library.gru_write, rows, longest, fixed, state, out)
+        self._call(self._library.gru_write, rows, longest, fixed, state, out)
         return out
 
     def read(self, strings: Sequence[Sequence[int]]) -> Tensor:

@@ -1,5 +1,6 @@
 """`gru.c`, compiled where the program runs, and the weights of a layer as it reads them."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from molvae.errors import FolderError
-from molvae.folders import write_atomic
+from molvae.errors import FolderError, UsageError
+from molvae.folders import cache_folder, sha256
+from molvae.workers import held_signals
 
 log = logging.getLogger("molvae")
 
@@ -32,24 +34,35 @@ R = TypeVar("R")
 
 @functools.cache
 def kernel() -> ctypes.CDLL | None:
-    """`gru.c`, compiled for this processor in a second, once for all.
+    """`gru.c`, compiled for this processor in a second, once for all. One line at INFO says what runs, and why.
 
-    None where there is no compiler for it, or the processor does not compute in bfloat16.
+    None where there is no compiler for it, the processor does not compute in bfloat16, or the environment says
+    ``MOLVAE_KERNEL=off``.
+
+    Raises:
+        UsageError: ``MOLVAE_KERNEL`` is something else than off, on, auto or empty.
     """
+    wanted = os.environ.get("MOLVAE_KERNEL", "")
+    if wanted not in ("", "auto", "on", "off"):
+        raise UsageError(f"MOLVAE_KERNEL is off, on, auto or empty; it is {wanted!r}")
+    loaded, why = (None, "MOLVAE_KERNEL=off") if wanted == "off" else _find()
+    level = logging.WARNING if wanted == "on" and loaded is None else logging.INFO
+    log.log(level, "GRU layers run in %s: %s", "PyTorch" if loaded is None else "gru.c", why)
+    return loaded
+
+
+def _find() -> tuple[ctypes.CDLL | None, str]:
+    """The library and where it is from; or None, and why."""
     if not torch.cpu._is_avx512_bf16_supported():
-        return None
+        return None, "this processor does not compute in bfloat16 (AVX512-BF16)"
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        log.info("no C compiler here: GRU layers take several times as long")
-        return None
+        return None, "there is no C compiler (gcc or cc), and they take several times as long"
     try:
-        loaded = ctypes.CDLL(str(_compiled(compiler, Path(__file__).with_name("gru.c"))))
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # of which one is: there is no home folder
-        log.info(
-            "GRU layers take several times as long, for gru.c cannot be compiled: %s",
-            getattr(error, "stderr", None) or error,
-        )
-        return None
+        loaded, origin = _load(compiler, Path(__file__).with_name("gru.c"))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
+        return None, f"gru.c cannot be compiled, and they take several times as long: {said}"
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     arguments = {
         "gru_write": [pointer, size, size, *[pointer] * 3],
@@ -62,36 +75,51 @@ def kernel() -> ctypes.CDLL | None:
     for name, kinds in arguments.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = kinds, None
-    return loaded
+    return loaded, origin
 
 
-def _compiled(compiler: str, source: Path) -> Path:
-    """The library, from the user's cache or made now; in a folder for this process where the cache cannot be written.
+def _load(compiler: str, source: Path) -> tuple[ctypes.CDLL, str]:
+    """The library, from the user's cache or compiled now, and where it is from.
 
-    Its name says for which source, flags, compiler and processor it was made.
+    Its name in the cache ends with its own SHA-256, as loading a truncated library ends the process. Where the cache
+    is not safe or cannot be written, it is loaded from a folder of this process alone.
     """
+    name = f"gru-{_key(compiler, source)}"
+    folder: Path | None = None
+    try:
+        folder = cache_folder()
+        for kept in folder.glob(f"{name}-*.so"):
+            with contextlib.suppress(OSError):
+                if kept.stem == f"{name}-{sha256(kept)}":
+                    return ctypes.CDLL(str(kept)), f"read from {kept}"
+    except FolderError as error:
+        why = str(error)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:  # Windows does not remove what is loaded
+        library = Path(made) / "gru.so"
+        command = [compiler, *FLAGS, "-shared", "-fPIC", str(source), "-o", str(library)]
+        subprocess.run(command, capture_output=True, check=True, text=True)
+        if folder is not None:
+            try:
+                kept = _move(library, folder / f"{name}-{sha256(library)}.so")
+                return ctypes.CDLL(str(kept)), f"compiled as {kept}"
+            except OSError as error:  # a full disk, or one that nothing may be run from
+                why = f"{folder}: {error.strerror or error}"
+        return ctypes.CDLL(str(library)), f"compiled for this process alone, as {why}"
+
+
+def _key(compiler: str, source: Path) -> str:
+    """For which source, flags, compiler and processor a library is."""
     info = Path("/proc/cpuinfo")
     processor = info.read_text().split("\n\n")[0].splitlines() if info.exists() else [platform.processor()]
     kind = [line for line in processor if line.startswith(("model name", "flags", "Features", "CPU part"))] or processor
     version = subprocess.run([compiler, "-dumpfullversion", "-dumpmachine"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(repr((source.read_bytes(), FLAGS, version, kind)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molvae"
-    library = folder / f"gru-{key}.so"
-    if library.exists():
-        return library
-    with tempfile.TemporaryDirectory() as made:
-        fresh = Path(made) / "gru.so"
-        command = [compiler, *FLAGS, "-shared", "-fPIC", str(source), "-o", str(fresh)]
-        subprocess.run(command, capture_output=True, check=True, text=True)
-        try:
-            write_atomic(library, fresh.read_bytes())
-        except FolderError:
-            _made.append(tempfile.TemporaryDirectory())
-            library = Path(shutil.copy(fresh, _made[-1].name))
-    return library
+    return hashlib.sha256(repr((source.read_bytes(), FLAGS, version, kind)).encode()).hexdigest()[:16]
 
 
-_made: list[tempfile.TemporaryDirectory[str]] = []
+def _move(library: Path, kept: Path) -> Path:
+    """Whole or not at all, also while other processes do the same, even those of containers with the same number."""
+    with held_signals(), tempfile.TemporaryDirectory(dir=kept.parent) as own:
+        return Path(shutil.copy(library, own)).replace(kept)
 
 
 def weights(gru: nn.GRU, name: str, embed: nn.Embedding) -> tuple[Tensor, Tensor, Tensor, Tensor]:
