@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from molvae import TrainRecipe, read_recipe, train
 from molvae.vae.card import hardware
 from molvae.vae.nets.kernel import library as compiled
 from molvae.vae.nets.nets import Net
+from molvae.vae.training.losses import LossBatch
 from molvae.vae.training.optimizers import set_rate
 
 RECIPE = Path(__file__).resolve().parent.parent / "pipelines" / "train_zinc250k.toml"
@@ -60,13 +62,12 @@ def measure(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype, steps
     optimizers = recipe.train.optimizer(net)
     set_rate(optimizers, 1e-3)
     tokens = torch.randint(2, CHARACTERS, (batch, LENGTH), device=device)
-    noise = torch.randn(batch, recipe.net.latent, device=device)
     labels = torch.randn(batch, len(recipe.net.properties), device=device)
+    rng = np.random.default_rng(0)
 
     def step() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            terms = net(tokens, noise, labels)
-        loss = terms.nll.mean() + 0.05 * terms.kl.sum(1).mean() + terms.errors.sum()
+            loss = recipe.train.loss(net, LossBatch(tokens, labels), rng, 0.5).loss
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()

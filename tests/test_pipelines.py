@@ -85,7 +85,7 @@ def test_the_commands_in_its_comments_are_commands(path):
 def test_the_script_that_makes_the_model_that_ships_has_the_commands_of_its_recipes():
     script = (ROOT / "scripts/model.sh").read_text(encoding="utf-8")
     script = script.replace("$molvae", "molvae").replace("$data", "data/zinc250k")
-    parts = ("train", "refine", "synthetic", "settle", "resemble")
+    parts = ("train", "refine", "synthetic", "anneal", "match")
     said = [" ".join(words) for part in parts for words in commands(PIPELINES / f"{part}_zinc250k.toml")]
     places = [script.find(command) for command in said]
     assert len(said) == 12

@@ -50,7 +50,7 @@ def test_the_model_is_small_and_whole_and_says_where_it_comes_from():
 def test_its_recipes_are_those_in_pipelines():
     """Those of each training, the last first."""
     facts = {"start": model_facts("zinc250k")}
-    for part in ("resemble", "settle", "synthetic", "refine", "train"):
+    for part in ("match", "anneal", "synthetic", "refine", "train"):
         facts = facts["start"]
         recipe = molvae.read_recipe(f"pipelines/{part}_zinc250k.toml", molvae.TrainRecipe)
         assert parse_recipe(facts["recipe"], molvae.TrainRecipe) == recipe

@@ -93,20 +93,11 @@ class Retraining(Component):
 
     def _finetune(self, space: LatentSpace, model: str, texts: Sequence[str], seed: int, folder: Path) -> None:
         from molvae.vae.folder import save_model
-        from molvae.vae.training.finetune import facts, tune
-        from molvae.vae.training.losses import ELBO, LatentNoise
-        from molvae.vae.training.optimizers import AdamWSettings
-        from molvae.vae.training.recipe import TrainSettings
-        from molvae.vae.training.schedules import LinearBeta
+        from molvae.vae.training.finetune import facts, finetune, finetune_settings
 
         began = time.monotonic()
-        settings = TrainSettings(
-            epochs=1,
-            batch=64,
-            optimizer=AdamWSettings(learning_rate=self.learning_rate),
-            loss=ELBO(beta=LinearBeta(start=self.beta, end=self.beta), latent_noise=LatentNoise(share=0.1, weight=0.2)),
-        )
-        tuned = tune(space.model, texts, settings, seed)
+        settings = finetune_settings(self.learning_rate, self.beta)
+        tuned = finetune(space.model, texts, settings, seed)
         seconds = time.monotonic() - began
         save_model(folder, tuned, facts(space.model, model, texts, settings, seconds))
         log.info("retraining %s: %d texts in %.1f s", folder.name, len(texts), seconds)

@@ -1,5 +1,6 @@
 """The training: it learns, and however it is stopped, it ends with the same bits."""
 
+import json
 import math
 import os
 import resource
@@ -21,8 +22,9 @@ from molvae.data.vocab import Vocab
 from molvae.errors import DataError, FolderBusy, FolderError, ModelError, RecipeError, TrainingError
 from molvae.folders import only_writer, seal
 from molvae.vae.folder import load_model, model_facts
-from molvae.vae.training.loop import _begin, _examples, make_fabric, train
+from molvae.vae.training.loop import train
 from molvae.vae.training.recipe import TrainRecipe
+from molvae.vae.training.setup import make_fabric, set_up
 
 BF16 = torch.cpu._is_avx512_bf16_supported()
 
@@ -220,6 +222,28 @@ def test_another_recipe_is_refused_with_the_keys(whole, recipe):
     with pytest.raises(RecipeError, match=r"(?s)seed: 0 → 4.*train\.batch: 16 → 8") as caught:
         train(recipe(train={"batch": 8}, seed=4), whole)
     assert "epochs" not in str(caught.value)
+
+
+def test_a_run_of_the_release_before_goes_on(recipe, tmp_path, whole):
+    """Its recipe was recorded by other keys."""
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), out, stop_at(11))
+    table = json.loads((out / "recipe.json").read_text())
+    net, settings, loss = table["net"], table["train"], table["train"].pop("loss")
+    net.update({f"{part}_hidden": net.pop(part)["hidden"] for part in ("encoder", "decoder")})
+    settings.update(free_bits=0.0, beta=loss["beta"], property_weights=loss["property_weights"])
+    noise = loss["latent_noise"]
+    settings.update(astray=noise["share"], astray_noise=noise["sd"], astray_weight=noise["weight"])
+    table["hardware"]["nodes"] = 1
+    (out / "recipe.json").write_text(json.dumps(table))
+    (out / "parts.json").unlink()
+    train(recipe(), out)
+    assert same_weights(whole, out)
+    settings["free_bits"] = 0.5
+    (out / "recipe.json").write_text(json.dumps(table))
+    with pytest.raises(RecipeError, match=r"train\.free_bits was removed"):
+        train(recipe(), out)
 
 
 def test_a_recipe_whose_corpus_is_wrong_does_not_claim_the_folder(recipe, tmp_path):
@@ -453,7 +477,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
         corpus=str(tmp_path / "corpus"), synthetic=str(tmp_path / "made"), net={"properties": ["logP", "QED"]}
     )
     corpus, more = (Corpus.load(tmp_path / name) for name in ("corpus", "made"))
-    examples = _examples(both, corpus, more, _begin(both, corpus, None))
+    examples = set_up(both)
     assert examples.texts[:50] == corpus.train
     rows = [more.train.index(text) for text in examples.texts[50:]]
     assert len(rows) > 10
@@ -464,7 +488,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
 
 def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe, tmp_path):
     start = str(whole / "model")
-    with pytest.raises(TrainingError, match=r"net\.latent is \d+ there, 5 here"):
+    with pytest.raises(TrainingError, match=r"\(there → here\): net\.latent: 4 → 5"):
         train(recipe(start=start, net={"latent": 5}), tmp_path / "net")
     strange = tmp_path / "strange.smi"
     strange.write_text("C[Se]C\nCC[Se]C\nCC[Se]CC\nCCC[Se]CC\n")
