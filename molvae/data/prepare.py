@@ -289,16 +289,21 @@ def _fill(
             f"({out / 'rejects.csv'} says why), {len(groups)} molecules remain, "
             f"of which valid = {settings.valid}, test = {settings.test}"
         )
-    for part, smiles in parts.items():
-        write_atomic(out / f"{part}.smi", "".join(f"{text}\n" for text in smiles))
-    write_json(out / "vocab.json", {"characters": Vocab.of(groups).characters})
     counts = {part: len(smiles) for part, smiles in parts.items()}
     counts |= {"rejected": rejected, "duplicates": total - rejected - len(groups)}
-    facts: dict[str, Any] = {"counts": counts, "longest": max(map(len, groups))}
-    if labels.names:
-        written = write_labels(out, labels.names, {part: labels.of(smiles) for part, smiles in parts.items()})
-        facts |= {"properties": labels.names, "labelled": written}
-    return facts
+    return {"counts": counts, "longest": max(map(len, groups)), **_write_parts(out, parts, labels)}
+
+
+def _write_parts(out: Path, parts: Mapping[str, Sequence[str]], labels: LabelTable) -> dict[str, Any]:
+    """Write the molecules of each part, their characters and their labels; give what is labelled."""
+    for part, smiles in parts.items():
+        write_atomic(out / f"{part}.smi", "".join(f"{text}\n" for text in smiles))
+    every = itertools.chain.from_iterable(parts.values())
+    write_json(out / "vocab.json", {"characters": Vocab.of(list(every)).characters})
+    if not labels.names:
+        return {}
+    written = write_labels(out, labels.names, {part: labels.of(smiles) for part, smiles in parts.items()})
+    return {"properties": labels.names, "labelled": written}
 
 
 def _read(
