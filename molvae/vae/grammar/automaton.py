@@ -204,10 +204,12 @@ def _context(atoms, text, now, ways):
     if text.ring_tens or now.atom == 0:
         return int(not text.ring_tens and bond == _NONE), 0
     spare, order, aromatic = text.open_rings - now.reserved, _ORDERS[bond], atoms[now.atom].aromatic
+    # whether a bond may lead to an atom that is not aromatic
     plain = int(_ways_after_bond(atoms, now, spare, opened, order, 0) & ways != 0)
     around = 1 + atoms[_after_bond(atoms, now.atom, order, 0)].completion_onward if opened else 0
     if bond == _NONE and aromatic:
         target = _aromatic_target(atoms, now, spare, opened, ways)
+        # 6: no aromatic atom, 7: any aromatic one, 8: both, 9: a matchable one, 10: that or no aromatic one
         return (5 + 2 * target + plain if target + plain else 0), around
     if bond == _SLASH and aromatic:
         return (7 + plain if _ways_after_bond(atoms, now, spare, opened, 1, 1) & ways else 0), around

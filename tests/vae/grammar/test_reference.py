@@ -134,7 +134,7 @@ def test_they_allow_the_same_after_every_beginning_of_real_molecules(reference, 
 # a state table, as the manual of the grammar shows it
 
 MANUAL = Path(mask.__file__).with_name("README.md")
-HEADING = "| character | waiting ( current | open rings | owed | room | matching | may come next |"
+HEADING = "| character | waiting ( current | open rings | costs | room | matching | may come next |"
 
 
 def state_table(reference: ModuleType, text: str) -> str:
