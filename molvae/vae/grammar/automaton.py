@@ -61,14 +61,14 @@ _EVEN: Final = 0x5555555555555555  # the configurations with even numbers: the c
 _WITHOUT: Final = np.array([(2**64 - 1) // (1 + 2**k) if k & (k - 1) == 0 else 0 for k in range(33)])
 _ALL_SLOTS: Final = 0b111110
 
-_part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
-    """numba's, where a damaged file counts as none, and one that cannot be written does no harm."""
+    """numba's cache, in which a damaged file counts as none, and one that cannot be written does no harm."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was compiled for these types, or None."""
+        """The function that was compiled for these types, or None."""
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # the files are pickles: damaged ones may raise anything
@@ -77,14 +77,17 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled, if the disk lets it."""
+        """Keep the compiled function, if the disk lets it."""
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
 
 
-def _whole(function: Callable[..., None]) -> Any:
-    """Compiled once for all processes; in each of them where no folder can be written, or others can write there."""
-    whole = njit(nogil=True)(function)
+def _entry(function: Callable[..., None]) -> Any:
+    """A function that Python calls, compiled once for all processes.
+
+    It is compiled anew in each process where no folder can be written, or where other users can write there.
+    """
+    compiled = njit(nogil=True)(function)
     try:
         cache = _Cache(function)
     except RuntimeError as error:
@@ -96,30 +99,30 @@ def _whole(function: Callable[..., None]) -> Any:
     if why:
         log.info("%s of the grammar is compiled for this process alone: %s", function.__name__, why)
     else:
-        whole._cache = cache  # all that njit(cache=True) does, with a cache of its own
-    return whole
+        compiled._cache = cache  # all that njit(cache=True) does, with a cache of its own
+    return compiled
 
 
-@_part
+@_inner
 def _leave(configs, ways):
     """The configurations in which the current atom may be left in these ways."""
     return (configs & _EVEN) * (ways & UNMATCHED) | (configs & ~_EVEN) * (ways >> 1)
 
 
-@_part
+@_inner
 def _forget(configs):
     """The configurations of the other atoms once the current one is left; the next has no double bond yet."""
     return configs & _EVEN | configs >> 1 & _EVEN
 
 
-@_part
+@_inner
 def _may_match(configs, slot):
     """The current atom gets its double bond, or not, by a ring bond with this slot, or by a bond without (0)."""
     # from c, with the lowest bit clear, to c + slot + 1, where both bits are set
     return configs | (configs & _EVEN) << slot + 1
 
 
-@_part
+@_inner
 def _follow_aromatic(configs, ways, slot):
     """An aromatic bond leads from the current atom, left in these ways, to the next one.
 
@@ -131,27 +134,27 @@ def _follow_aromatic(configs, ways, slot):
     return unmatched * (ways & UNMATCHED) | matched * (ways >> 1)
 
 
-@_part
+@_inner
 def _split(configs, slot):
     """The configurations without the bit of a slot, and those with it, the bit taken away."""
     without = _WITHOUT[slot]
     return configs & without, (configs & ~without) >> slot & without
 
 
-@_part
+@_inner
 def _close(single, double):
     """The current atom ends an aromatic ring bond; the two sets are those of `_split`."""
     # where the ring bond is the double one, the current atom must be unmatched, and is matched by it
     return single | (double & _EVEN) << 1
 
 
-@_part
+@_inner
 def _ways(configs):
     """How the current atom can be: UNMATCHED, MATCHED, both added, or 0 where no configuration is left."""
     return UNMATCHED * int(configs & _EVEN != 0) + MATCHED * int(configs & ~_EVEN != 0)
 
 
-@_part
+@_inner
 def _after_bond(atoms, atom, order, aromatic):
     """The atom state after a further bond; aromatic bonds are of order 1."""
     if order > 1:
@@ -160,20 +163,20 @@ def _after_bond(atoms, atom, order, aromatic):
     return atom - atom % STATES_PER_TYPE + bonds if bonds < STATES_PER_TYPE else 0
 
 
-@_part
+@_inner
 def _ways_to_leave(atoms, atom, spare, when):
     """The ways to leave an atom where so many open rings are spare; ``when`` is _FINAL, _EVENTUAL or _ONWARD."""
     return atoms[atom].ways[when, int(spare > 0)]
 
 
-@_part
+@_inner
 def _ways_after_bond(atoms, now, spare, opened, order, aromatic):
     """The ways to leave the current atom by a bond; where the bond opens a branch, another one must follow it."""
     after = _after_bond(atoms, now.atom, order, aromatic)
     return _ways_to_leave(atoms, after, spare, _ONWARD if opened else _FINAL)
 
 
-@_part
+@_inner
 def _aromatic_target(atoms, now, spare, opened, ways):
     """The atoms to which an aromatic bond may lead: 0 none, 1 any, 2 those that can have a double bond."""
     # An aromatic bond is part of a ring that is open now. Where it opens a branch and is the first aromatic bond of its
@@ -185,7 +188,7 @@ def _aromatic_target(atoms, now, spare, opened, ways):
     return 1 if leave & ways else 2 if leave & MATCHED and ways & UNMATCHED else 0
 
 
-@_part
+@_inner
 def _rings_beyond(rings, depth):
     """How many open rings began at a deeper atom."""
     count = 0
@@ -194,17 +197,19 @@ def _rings_beyond(rings, depth):
     return count
 
 
-@_part
+@_inner
 def _context(atoms, text, now, ways):
     """Where an atom is due: its place in CONTEXTS, and the characters that the current atom needs after a branch."""
     bond, opened = text.bond, text.last == _OPENED
     if text.ring_tens or now.atom == 0:
         return int(not text.ring_tens and bond == _NONE), 0
     spare, order, aromatic = text.open_rings - now.reserved, _ORDERS[bond], atoms[now.atom].aromatic
+    # whether a bond may lead to an atom that is not aromatic
     plain = int(_ways_after_bond(atoms, now, spare, opened, order, 0) & ways != 0)
     around = 1 + atoms[_after_bond(atoms, now.atom, order, 0)].completion_onward if opened else 0
     if bond == _NONE and aromatic:
         target = _aromatic_target(atoms, now, spare, opened, ways)
+        # 6: no aromatic atom, 7: any aromatic one, 8: both, 9: a matchable one, 10: that or no aromatic one
         return (5 + 2 * target + plain if target + plain else 0), around
     if bond == _SLASH and aromatic:
         return (7 + plain if _ways_after_bond(atoms, now, spare, opened, 1, 1) & ways else 0), around
@@ -213,7 +218,7 @@ def _context(atoms, text, now, ways):
     return plain * (2, 3, 4, 5, 2)[bond], around
 
 
-@_part
+@_inner
 def _after_branch(atoms, text):
     """The set of the atom that waits for the end of this branch, if it ended here; 0 where it cannot."""
     now, waiting = text.places[text.level], text.places[text.level - 1]
@@ -227,7 +232,7 @@ def _after_branch(atoms, text):
     return _leave(configs, _ways_to_leave(atoms, waiting.atom, text.open_rings - waiting.reserved, _ONWARD))
 
 
-@_part
+@_inner
 def _ring_ends(atoms, text, now, ring, onward):
     """The bond signs after which an open ring may end here, as bits; ``onward``: another bond must follow."""
     configs, spare = text.sets[now.part], text.open_rings - now.reserved - 1
@@ -250,7 +255,7 @@ def _ring_ends(atoms, text, now, ring, onward):
     return aromatic << _NONE | single << _SINGLE | double << _DOUBLE | slanted << _SLASH
 
 
-@_part
+@_inner
 def _bond_signs(atoms, bond_cost, text, now, ways, room):
     """The bond signs that may come, as bits of SIGNS."""
     signs, spare, opened = 0, text.open_rings - now.reserved, text.last == _OPENED
@@ -269,7 +274,7 @@ def _bond_signs(atoms, bond_cost, text, now, ways, room):
     return signs
 
 
-@_part
+@_inner
 def _other_signs(atoms, text, now, ways, room, inner):
     """The signs except bonds and digits that may come after an atom or a branch, as bits of SIGNS."""
     atom, spare, at_atom, signs = atoms[now.atom], text.open_rings - now.reserved, text.last == _ATOM, 0
@@ -291,7 +296,7 @@ def _other_signs(atoms, text, now, ways, room, inner):
     return signs
 
 
-@_part
+@_inner
 def _ring_may_begin(atoms, text, now, ways, room):
     """Whether a ring may begin at the current atom."""
     aromatic = atoms[now.atom].aromatic
@@ -301,7 +306,7 @@ def _ring_may_begin(atoms, text, now, ways, room):
     return leave & (ways | ways << 1 if aromatic else ways) and cost <= room  # an aromatic ring bond may match the atom
 
 
-@_part
+@_inner
 def _ring_signs(atoms, text, rings, now, inner, may_begin):
     """The digits and % that may come after an atom, and bond signs before the end of a ring, as bits of SIGNS."""
     # rings that can serve the waiting atoms that need one: those that began at the first of these atoms or before
@@ -330,7 +335,7 @@ def _ring_signs(atoms, text, rings, now, inner, may_begin):
     return signs
 
 
-@_whole
+@_entry
 def allowed(tables, texts, rings, longest, may):
     """Write which characters may come next to ``may``, ``(batch, character)`` bool."""
     atoms = tables.atoms
@@ -361,7 +366,7 @@ def allowed(tables, texts, rings, longest, may):
             may[row, k] = tables.cost[text.node, path, k] <= room or signs >> tables.sign[k] & 1
 
 
-@_whole
+@_entry
 def advance(tables, texts, rings, chosen):
     """Add a character to each string; one that is not allowed leaves a state without meaning."""
     for row in range(len(texts)):
@@ -396,7 +401,7 @@ def advance(tables, texts, rings, chosen):
         text.length += 1
 
 
-@_part
+@_inner
 def _add_atom(atoms, text, atom):
     """The next atom is complete; ``atom`` is the first state of its type, without bonds."""
     now, bond = text.places[text.level], text.bond
@@ -419,7 +424,7 @@ def _add_atom(atoms, text, atom):
     text.second_letter = atoms[here.atom].second_letter
 
 
-@_part
+@_inner
 def _leave_by_bond(atoms, text, now, branch, matching):
     """The part of the next atom, its set and free slots, and the slot in which the current atom waits, if it does.
 
@@ -438,7 +443,7 @@ def _leave_by_bond(atoms, text, now, branch, matching):
     return part, _forget(_leave(configs, leave)), free, 0
 
 
-@_part
+@_inner
 def _open_branch(atoms, text, now, slot):
     """The place of a branch that begins at the current atom, which waits for its end."""
     text.level += 1
@@ -452,7 +457,7 @@ def _open_branch(atoms, text, now, slot):
     return here
 
 
-@_part
+@_inner
 def _end_branch(atoms, text):
     """The atom that waits for the end of the branch is the current one again."""
     configs, now, waiting = _after_branch(atoms, text), text.places[text.level], text.places[text.level - 1]
@@ -462,7 +467,7 @@ def _end_branch(atoms, text):
     text.level, text.last = text.level - 1, _CLOSED
 
 
-@_part
+@_inner
 def _add_ring_bond(atoms, text, rings, number):
     """A ring begins or ends at the current atom."""
     now, ring = text.places[text.level], rings[number]
@@ -474,7 +479,7 @@ def _add_ring_bond(atoms, text, rings, number):
     text.ring_tens = 0
 
 
-@_part
+@_inner
 def _begin_ring(atoms, text, now, ring):
     """The set of the current atom after a ring began at it."""
     aromatic, free, configs = atoms[now.atom].aromatic, text.free_slots[now.part], text.sets[now.part]
@@ -488,7 +493,7 @@ def _begin_ring(atoms, text, now, ring):
     return _may_match(configs, slot) if aromatic else configs
 
 
-@_part
+@_inner
 def _end_ring(atoms, text, rings, now, ring):
     """The set of the current atom after a ring ended at it."""
     bond, both = text.bond, atoms[now.atom].aromatic and ring.aromatic
@@ -507,7 +512,7 @@ def _end_ring(atoms, text, rings, now, ring):
     return configs
 
 
-@_part
+@_inner
 def _match_ring_bond(text, ring, matching):
     """The set of the current atom after a ring bond; the part of the ring's first atom is brought up to date.
 

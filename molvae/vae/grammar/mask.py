@@ -18,7 +18,7 @@ from torch import Tensor
 from molvae.data.vocab import Vocab
 from molvae.vae.grammar import automaton
 from molvae.vae.grammar.automaton import MAX_NESTING, NO_DEPTH
-from molvae.vae.grammar.tables import TransitionTables, highest_ring_number, transition_tables
+from molvae.vae.grammar.tables import TransitionTables, transition_tables
 
 PLACE: Final = np.dtype(
     [
@@ -106,7 +106,7 @@ class Grammar:
         Raises:
             DataError: the vocabulary has no carbon.
         """
-        state = State(np.zeros(batch, TEXT), np.zeros((batch, 1 + highest_ring_number(self.vocab)), RING))
+        state = State(np.zeros(batch, TEXT), np.zeros((batch, 1 + self._tables.highest_ring), RING))
         first = state.texts["places"][:, 0]
         first["depth"] = first["branch_depth"] = state.rings["depth"] = -1
         first["open_aromatic_depth"] = first["reserved_depth"] = NO_DEPTH

@@ -55,6 +55,7 @@ class TransitionTables(NamedTuple):
         bond_cost: the fewest characters of an atom after each bond sign, those that complete it included.
         sign: which of SIGNS each character is.
         ring_numbers: how many rings can be open at a time.
+        highest_ring: the highest number that a ring can have.
     """
 
     atoms: Array
@@ -64,11 +65,7 @@ class TransitionTables(NamedTuple):
     bond_cost: Array
     sign: Array
     ring_numbers: int
-
-
-def highest_ring_number(vocab: Vocab) -> int:
-    """The highest number that a ring can have."""
-    return 99 if "%" in vocab.characters else max([0, *(int(c) for c in vocab.characters if c.isdigit())])
+    highest_ring: int
 
 
 def transition_tables(vocab: Vocab) -> TransitionTables:
@@ -86,6 +83,7 @@ def transition_tables(vocab: Vocab) -> TransitionTables:
     next_node, cost = spellings.tables(vocab, costs)
     # path 2 of each context's four: a further bond stays free, and so does a ring number
     bond_cost = 1 + cost[0].reshape(len(CONTEXTS), 4, -1)[:, 2].min(1)
+    digits = [int(c) for c in vocab.characters if c in "0123456789"]
     signs = ["end", "", *("/" if c == "\\" else c for c in vocab.characters)]
     return TransitionTables(
         atoms=_atoms(types, costs),
@@ -94,7 +92,8 @@ def transition_tables(vocab: Vocab) -> TransitionTables:
         cost=cost,
         bond_cost=bond_cost[[CONTEXTS.index(to) for to in ("any", "single to aromatic", "double", "triple", "single")]],
         sign=np.array([SIGNS.index(sign) if sign in SIGNS else 0 for sign in signs]),
-        ring_numbers=100 if "%" in vocab.characters else sum(c.isdigit() for c in vocab.characters),
+        ring_numbers=100 if "%" in vocab.characters else len(digits),
+        highest_ring=99 if "%" in vocab.characters else max([0, *digits]),
     )
 
 

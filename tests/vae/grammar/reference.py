@@ -61,7 +61,7 @@ class Reference:
     def __init__(self, characters: str, longest: int) -> None:
         self.characters, self.longest = characters, longest
         self.costs, self.spellings = CompletionCosts(characters), spellings(characters)
-        digits = [int(c) for c in characters if c.isdigit()]
+        digits = [int(c) for c in characters if c in "0123456789"]
         self.numbers = range(100 if "%" in characters else 1 + max([0, *digits]))
         self.most_rings = 100 if "%" in characters else len(digits)
         self.stack: list[Any] = [None]
