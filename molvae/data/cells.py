@@ -30,7 +30,6 @@ OWN_SEPARATOR: Final = {".csv": ",", ".tsv": "\t"}
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")
 """What a byte that is not UTF-8 is decoded to at first (surrogateescape)."""
 
-
 Record = tuple[int, list[str], str]
 """The line where a row begins (from 1, header counted), its cells, and why it is no row ("" where it is one)."""
 
