@@ -128,7 +128,7 @@ def test_four_threads_may_share_one(request):
     """Which drops rows all the time, while the threads interrupt each other as often as they can."""
     request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
     sys.setswitchinterval(1e-6)
-    molecules = [Molecule.known("C" * n) for n in range(1, 21)]
+    molecules = [Molecule.parse("C" * n) for n in range(1, 21)]
     featurizer, expected = Featurizer(size=3), Featurizer()(molecules)
 
     def ask(seed):
