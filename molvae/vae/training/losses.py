@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
@@ -69,8 +70,14 @@ class Loss(Protocol):
 
 
 def standard_normal(rng: np.random.Generator, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Draws from N(0, 1) in float32."""
-    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
+    """Draws from N(0, 1), in the precision of the training."""
+    return _as_input(rng.standard_normal(shape, dtype=np.float32), device)
+
+
+def _as_input(values: npt.NDArray[np.float32], device: torch.device) -> Tensor:
+    """Numbers as Fabric gives a module its inputs: under autocast in its type, bfloat16 for instance."""
+    cast = torch.is_autocast_enabled(device.type)
+    return torch.from_numpy(values).to(device, torch.get_autocast_dtype(device.type) if cast else torch.float32)
 
 
 class LatentNoise(Component):
@@ -88,11 +95,11 @@ class LatentNoise(Component):
     sd: tuple[NonNegativeFloat, NonNegativeFloat] = (0.3, 1.0)
     weight: float = Field(1.0, ge=0)
 
-    def draw(self, rng: np.random.Generator, batch: int) -> Tensor:
+    def draw(self, rng: np.random.Generator, batch: int, device: torch.device) -> Tensor:
         """The standard deviation for each molecule, 0 for those that stay with their posterior; ``(batch, 1)``."""
         low, high = self.sd
         scale = low + (high - low) * rng.random((batch, 1), dtype=np.float32)
-        return torch.from_numpy(np.where(rng.random((batch, 1)) < self.share, scale, np.float32(0)))
+        return _as_input(np.where(rng.random((batch, 1)) < self.share, scale, np.float32(0)), device)
 
 
 class ELBO(Component):
@@ -113,7 +120,7 @@ class ELBO(Component):
         """See `Loss`; nll is that of the loss, with the latent noise and its weight."""
         count, device = len(batch.tokens), batch.tokens.device
         noise = standard_normal(rng, (count, net.settings.latent), device)
-        latent_sd = self.latent_noise.draw(rng, count).to(device)
+        latent_sd = self.latent_noise.draw(rng, count, device)
         terms = net(batch.tokens, noise, batch.labels, latent_sd)
         share = torch.where(latent_sd > 0, self.latent_noise.weight, 1.0)[:, 0]
         nll, kl, beta = (share * terms.nll).mean(), terms.kl.mean(0).sum(), self.beta(progress)

@@ -9,13 +9,14 @@ import torch
 from molvae.config import parse_recipe
 from molvae.errors import RecipeError
 from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings, gaussian_kl
-from molvae.vae.training.losses import ELBO, LOSSES, LatentNoise, LossBatch
+from molvae.vae.training.losses import ELBO, LOSSES, LatentNoise, LossBatch, standard_normal
 from molvae.vae.training.recipe import TrainRecipe
 from molvae.vae.training.schedules import LinearBeta
 
 SIZES = NetSettings(
     latent=3, embedding=4, encoder=GRUEncoder(hidden=5), decoder=GRUDecoder(hidden=6), properties=("logP", "QED")
 )
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -79,14 +80,22 @@ def test_errors_of_the_heads_have_their_weights(net, batch):
 
 
 def test_latent_noise_falls_on_its_share_and_is_drawn_between_its_ends():
-    sd = LatentNoise(share=0.3, sd=(0.5, 0.8)).draw(rng(), 10_000)
+    sd = LatentNoise(share=0.3, sd=(0.5, 0.8)).draw(rng(), 10_000, CPU)
     noisy = sd[sd > 0]
     assert sd.shape == (10_000, 1)
     assert len(noisy) / 10_000 == pytest.approx(0.3, abs=0.02)
     assert noisy.min() >= 0.5
     assert noisy.max() <= 0.8
     assert noisy.mean() == pytest.approx(0.65, abs=0.01)
-    assert not LatentNoise().draw(rng(), 100).any()
+    assert not LatentNoise().draw(rng(), 100, CPU).any()
+
+
+def test_draws_are_in_the_precision_of_the_training():
+    exact = standard_normal(rng(), (5, 3), CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse, sd = standard_normal(rng(), (5, 3), CPU), LatentNoise(share=1.0).draw(rng(), 5, CPU)
+    assert (exact.dtype, coarse.dtype, sd.dtype) == (torch.float32, torch.bfloat16, torch.bfloat16)
+    assert torch.equal(exact.bfloat16(), coarse)
 
 
 def test_molecules_with_latent_noise_weigh_as_much_as_asked(net, batch):
