@@ -1,7 +1,6 @@
 """The networks: a bidirectional GRU that reads a string, a GRU that writes one. Tokens are ``(batch, time)``."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -11,9 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from molvae.config import Component
 from molvae.data.vocab import END, START
-from molvae.vae.nets.kernel import library as compiled
-from molvae.vae.nets.kernel import training as recurrence
-from molvae.vae.nets.kernel.inference import Layer
+from molvae.vae.nets.gru_layer import GRULayer, Stepper
 
 
 class NetSettings(Component):
@@ -38,30 +35,20 @@ class Encoder(nn.Module):
         super().__init__()
         hidden = settings.encoder_hidden
         self.embed = nn.Embedding(characters, settings.embedding)
-        self.gru = nn.GRU(settings.embedding, hidden, bidirectional=True)
+        self.gru = GRULayer(settings.embedding, hidden, bidirectional=True)
         self.posterior = nn.Linear(2 * hidden, 2 * settings.latent)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, time)`` → two times ``(batch, latent)``, float32."""
-        if recurrence.applies(tokens.device):
-            ends = [read(self.gru, self.embed, tokens.t()) for read in (recurrence.sweep, recurrence.reverse)]
-        else:
-            ends = list(self.gru(self.embed(tokens.t()))[1])
-        return self._posterior(ends)
+        return self._posterior(self.gru.last_states(self.embed, tokens.t()))
 
     def read(self, strings: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids of characters, longest string first → two times ``(strings, latent)``, float32; without a gradient.
 
         On CPUs that compute in bfloat16 this is several times as fast as `forward`, and as exact as a training is.
         """
-        device = self.embed.weight.device
-        library = compiled.kernel() if device.type == "cpu" else None
-        if library is not None:
-            ways = ("l0", strings), ("l0_reverse", [string[::-1] for string in strings])
-            layers = [Layer(library, self.gru, name, self.embed) for name, _ in ways]
-            return self._posterior(compiled.in_threads(lambda k: layers[k].read(ways[k][1]), 2))
-        alike = (torch.tensor(list(some), device=device) for _, some in groupby(strings, key=len))
-        mean, logvar = zip(*map(self, alike), strict=True)
+        parts = (self._posterior(ends) for ends in self.gru.read(self.embed, strings))
+        mean, logvar = zip(*parts, strict=True)
         return torch.cat(mean), torch.cat(logvar)
 
     def _posterior(self, ends: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -77,7 +64,7 @@ class Decoder(nn.Module):
         hidden = settings.decoder_hidden
         self.embed = nn.Embedding(characters, settings.embedding)
         self.begin = nn.Linear(settings.latent, hidden)
-        self.gru = nn.GRU(settings.embedding + settings.latent, hidden)
+        self.gru = GRULayer(settings.embedding + settings.latent, hidden)
         self.logits = nn.Linear(hidden, characters)
 
     def initial(self, z: Tensor) -> Tensor:
@@ -95,13 +82,12 @@ class Decoder(nn.Module):
         Returns:
             Logits ``(batch, time, characters)`` and the last state.
         """
-        if recurrence.applies(tokens.device):
-            outputs = recurrence.sweep(self.gru, self.embed, tokens.t(), z, state[0])
-            return self.logits(outputs).transpose(0, 1), outputs[-1:]
-        inputs = self.embed(tokens.t())
-        everywhere = z.to(inputs.dtype).expand(len(inputs), *z.shape)
-        outputs, state = self.gru(torch.cat([inputs, everywhere], -1), state)
-        return self.logits(outputs).transpose(0, 1), state
+        outputs = self.gru.outputs(self.embed, tokens.t(), z, state[0])
+        return self.logits(outputs).transpose(0, 1), outputs[-1:]
+
+    def stepper(self) -> Stepper:
+        """Single steps, for decoding."""
+        return self.gru.stepper(self.embed, lambda z: self.initial(z)[0], self.logits)
 
 
 class Heads(nn.Module):
