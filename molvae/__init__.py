@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from molvae.chem.molecule import Molecule
     from molvae.chem.objectives import Objective
     from molvae.chem.pictures import write_picture
-    from molvae.config import read_recipe
+    from molvae.config import Component, read_recipe
     from molvae.data.datasets import fetch
     from molvae.data.prepare import PrepareSettings, prepare
     from molvae.errors import MolvaeError
-    from molvae.latent.explore import interpolate, neighbors, predict
+    from molvae.latent.interpolation import interpolate
     from molvae.latent.map_page import write_map
+    from molvae.latent.neighbors import neighbors
+    from molvae.latent.prediction import predict
     from molvae.latent.projection import latent_map
     from molvae.vae.evaluation.metrics import evaluate
     from molvae.vae.folder import load_model as load
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Campaign": "campaign.campaign",
     "CampaignRecipe": "campaign.recipe",
+    "Component": "config",
     "Molecule": "chem.molecule",
     "MolvaeError": "errors",
     "Objective": "chem.objectives",
@@ -41,11 +44,11 @@ _HOMES = {
     "evaluate": "vae.evaluation.metrics",
     "export": "campaign.report.table",
     "fetch": "data.datasets",
-    "interpolate": "latent.explore",
+    "interpolate": "latent.interpolation",
     "latent_map": "latent.projection",
     "load": "vae.folder",
-    "neighbors": "latent.explore",
-    "predict": "latent.explore",
+    "neighbors": "latent.neighbors",
+    "predict": "latent.prediction",
     "prepare": "data.prepare",
     "read_recipe": "config",
     "train": "vae.training.loop",
@@ -56,6 +59,7 @@ _HOMES = {
 __all__ = [
     "Campaign",
     "CampaignRecipe",
+    "Component",
     "Molecule",
     "MolvaeError",
     "Objective",
@@ -80,6 +84,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("molvae")
     if name not in _HOMES:
         raise AttributeError(f"molvae has no {name!r}; it has {', '.join(__all__)}")
     module = importlib.import_module(f"molvae.{_HOMES[name]}")

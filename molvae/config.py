@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic._internal._model_construction import ModelMetaclass
 
+from molvae.arguments import checked
 from molvae.errors import RecipeError
 
 log = logging.getLogger("molvae")
@@ -41,11 +42,14 @@ class Component(BaseModel, metaclass=_Refusing):
 
     Attributes:
         ALIASES: dotted keys of earlier releases, and what each is called now; a recipe may have either for a release.
+        REMOVED: keys of earlier releases that are gone, each with the value by which it did nothing: by that one a
+            recipe may still have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ALIASES: ClassVar[Mapping[str, str]] = {}
+    REMOVED: ClassVar[Mapping[str, Any]] = {}
 
 
 Recipe = TypeVar("Recipe", bound=Component)
@@ -54,6 +58,7 @@ MOST_NAMES = 24
 """Names that a hint lists; a module of anybody's may have hundreds."""
 
 
+@checked
 def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str] = ()) -> Recipe:
     """The recipe in a TOML file, with ``overrides`` such as ``"train.batch=512"`` applied on top.
 
@@ -69,8 +74,9 @@ def read_recipe(path: str | Path, schema: type[Recipe], overrides: Iterable[str]
         raise RecipeError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    table = _renamed(table, schema, str(path))
     for override in overrides:
-        _apply_override(table, override)
+        _apply_override(table, override, schema.ALIASES)
     return parse_recipe(table, schema, source=str(path))
 
 
@@ -79,14 +85,45 @@ def parse_recipe(table: Mapping[str, Any], schema: type[Recipe], source: str = "
 
     Keys of earlier releases are read by their new names, each with a remark.
     """
+    table = _renamed(table, schema, source)
+    try:
+        return _parsed(table, schema)
+    except ValidationError as error:
+        raise _refusal(error, schema, source) from error
+
+
+def read_record(table: Mapping[str, Any], schema: type[Recipe], source: str) -> Recipe:
+    """A recipe as a run of this or an earlier release recorded it, in full.
+
+    Earlier releases recorded settings of parts that the chosen kind never read, too; these are left out.
+    """
+    table, _ = with_new_keys(table, schema.ALIASES)
+    try:
+        return _parsed(table, schema)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            if item["type"] != "extra_forbidden" or not _owners(schema, item["loc"]):
+                raise _refusal(error, schema, source) from error
+            place: Any = table
+            for part in item["loc"][:-1]:
+                place = place[part] if isinstance(part, int) else place.get(part, place)  # a kind is no key
+            del place[item["loc"][-1]]
+    try:
+        return _parsed(table, schema)
+    except ValidationError as error:
+        raise _refusal(error, schema, source) from error
+
+
+def _parsed(table: Mapping[str, Any], schema: type[Recipe]) -> Recipe:
+    return schema.model_validate_json(json.dumps(_with_default_kinds(table, schema), default=str), strict=True)
+
+
+def _renamed(table: Mapping[str, Any], schema: type[Component], source: str) -> dict[str, Any]:
+    """The table by the keys of this release, with a remark for each that had its old name."""
     table, renamed = with_new_keys(table, schema.ALIASES)
     for old, new in renamed.items():
         log.warning("%s: %s is called %s now; the old name will go in a later release", source, old, new)
-    table = _with_default_kinds(table, schema)
-    try:
-        return schema.model_validate_json(json.dumps(table, default=str), strict=True)
-    except ValidationError as error:
-        raise _refusal(error, schema, source) from error
+    return table
 
 
 def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -105,6 +142,8 @@ def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple
         if not isinstance(place, dict) or last not in place:
             continue
         value = place.pop(last)
+        if parents and not place:
+            _drop_empty(copy, parents)
         *parents, last = new.split(".")
         place = copy
         for parent in parents:
@@ -114,6 +153,15 @@ def with_new_keys(table: Mapping[str, Any], aliases: Mapping[str, str]) -> tuple
         place[last] = {**value, **place[last]} if last in place else value
         found[old] = new
     return copy, found
+
+
+def _drop_empty(table: dict[str, Any], parents: Sequence[str]) -> None:
+    """Take out the tables that a renamed key left empty: the new home of their other keys may not be theirs."""
+    first, *rest = parents
+    if rest:
+        _drop_empty(table[first], rest)
+    if not table[first]:
+        del table[first]
 
 
 def _both_tables(one: Any, other: Any) -> bool:
@@ -165,14 +213,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known are {', '.join(shown)}{f' and {left} more' if left > 0 else ''}" if known else ""
 
 
-def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """The table, where a section without ``kind`` is of the kind that it has by default."""
-    full = dict(table)
+def _with_default_kinds(table: Mapping[str, Any], schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """The table, where a section without ``kind`` is of the kind that it has by default; removed keys are left out."""
+    removed: Mapping[str, Any] = getattr(schema, "REMOVED", {})
+    for key in table.keys() & removed.keys():
+        if table[key] != removed[key]:
+            was = f"{prefix}{key} was removed, and is {json.dumps(table[key], default=str)} here"
+            raise RecipeError(f"{was}; take it out ({json.dumps(removed[key])} is what there is without it)")
+    full = {key: value for key, value in table.items() if key not in removed}
     for name, field in schema.model_fields.items():
         section, default = full.get(name), field.default
         if isinstance(section, Mapping) and isinstance(default, BaseModel):
             kind = {"kind": default.model_dump()["kind"]} if "kind" in type(default).model_fields else {}
-            full[name] = _with_default_kinds({**kind, **section}, type(default))
+            full[name] = section = {**kind, **section}
+            if section.get("kind") == kind.get("kind"):  # a section of another kind has other sections in it
+                full[name] = _with_default_kinds(section, type(default), f"{prefix}{name}.")
     return full
 
 
@@ -190,15 +245,21 @@ def _refuse_another_command_s(found: Sequence[Any], schema: type[BaseModel], sou
         )
 
 
-def _apply_override(table: dict[str, Any], override: str) -> None:
+def _apply_override(table: dict[str, Any], override: str, aliases: Mapping[str, str]) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    key = key.strip()
+    if not equals or not key:
         raise RecipeError(f"--set takes KEY=VALUE, for instance train.batch=512; it got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *parents, last = key.strip().split(".")
+    for old, new in aliases.items():
+        if f"{key}.".startswith(f"{old}."):
+            log.warning("--set %s: %s is called %s now; the old name will go in a later release", override, old, new)
+            key = new + key.removeprefix(old)
+            break
+    *parents, last = key.split(".")
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):

@@ -68,6 +68,10 @@ class CampaignError(MolvaeError):
     """A campaign that cannot go on."""
 
 
+class WorkerDied(MolvaeError):
+    """A worker process ended before its work."""
+
+
 class FolderBusy(MolvaeError):
     """Another process is writing to this folder."""
 

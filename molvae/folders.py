@@ -6,6 +6,7 @@ Model folders, prepared corpora, downloads and runs are all folders made with th
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -14,11 +15,15 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from molvae.config import Component, as_table, differing_keys
+from molvae.config import Component, Recipe, as_table, differing_keys, read_record
 from molvae.errors import FolderBusy, FolderError, RecipeError
+from molvae.registry import parts_of
 from molvae.workers import held_signals
 
+log = logging.getLogger("molvae")
+
 MANIFEST = "manifest.json"
+PARTS = "parts.json"
 
 
 @contextlib.contextmanager
@@ -133,27 +138,71 @@ def only_writer(folder: str | Path, what: str) -> Iterator[None]:
         lock.release()
 
 
-def claim(folder: str | Path, recipe: Component) -> None:
-    """Keep the recipe in the run folder; refuse another one than the folder was begun with.
+def pin_recipe(folder: str | Path, recipe: Component) -> None:
+    """Keep the recipe in the run folder, and where its parts come from; refuse others than the folder was begun with.
+
+    A package version that differs is let through with a warning, and added to the record.
 
     Raises:
-        RecipeError: names each key that differs.
+        RecipeError: names each key that differs; or a part could not be found again by its path.
     """
-    path = Path(folder) / "recipe.json"
+    folder, parts = Path(folder), parts_of(recipe)
+    path = folder / "recipe.json"
     if not path.exists():
+        write_json(folder / PARTS, {key: [part] for key, part in parts.items()})
         write_json(path, as_table(recipe))
         return
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        changed = differing_keys(kept, as_table(recipe))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise FolderError(f"{path} is damaged: {error}; take another --out folder") from error
+    kept = read_recorded(path, type(recipe))
+    changed = differing_keys(as_table(kept), as_table(recipe))
     if changed:
         raise RecipeError(
             f"{folder} was begun with another recipe; what differs (old → new):\n"
             + "\n".join(f"  {line}" for line in changed)
             + "\ntake another --out folder, or the old recipe"
         )
+    _pin_parts(folder / PARTS, parts)
+
+
+def read_recorded(path: Path, schema: type[Recipe]) -> Recipe:
+    """The recipe that a run folder keeps.
+
+    Raises:
+        FolderError: the file is damaged.
+        RecipeError: it is of another version of molvae, or was edited.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise FolderError(f"{path} is damaged: {error}; take another --out folder") from error
+    if not isinstance(table, dict):
+        raise FolderError(f"{path} is damaged: it holds {json.dumps(table)[:40]}, no recipe; take another --out folder")
+    try:
+        return read_record(table, schema, str(path))
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}\nThe run was begun by another version of molvae, or the file was edited; nothing is lost: "
+            "open it with that version, or put the file right"
+        ) from error
+
+
+def _pin_parts(path: Path, parts: dict[str, dict[str, str]]) -> None:
+    """Compare where the parts of a recipe come from with the record; runs of earlier releases have none."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        changed = False
+        for key, part in parts.items():
+            before = kept.setdefault(key, [part])[-1]
+            if before["path"] != part["path"]:
+                raise RecipeError(f"{key} was {before['path']} and is {part['path']} now; take another --out folder")
+            if before["version"] != part["version"] and not part["path"].startswith("molvae."):
+                log.warning("%s: %s was of %s, and is of %s now", key, part["path"], before["version"], part["version"])
+            if before["version"] != part["version"]:
+                kept[key].append(part)
+                changed = True
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        raise FolderError(f"{path} is damaged: {error!r}; take another --out folder") from error
+    if changed or not path.exists():
+        write_json(path, kept)
 
 
 @contextlib.contextmanager

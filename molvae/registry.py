@@ -5,6 +5,7 @@ A recipe's field is annotated with a registry, ``surrogate: Annotated[Surrogate,
 ``molvae.surrogates``. A class from outside is a `molvae.config.Component` that has what the protocol asks for.
 """
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -12,8 +13,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -46,6 +49,11 @@ class Registry:
     def announced(self) -> dict[str, str]:
         """Import paths of the parts that installed packages announce, by name."""
         return {point.name: point.value for point in entry_points(group=self.group)}
+
+    def described(self) -> dict[str, str]:
+        """What each part is, in a line: the first of its docstring; of an announced one the import path."""
+        ours = {kind: (inspect.getdoc(member) or "").partition("\n")[0] for kind, member in self.kinds.items()}
+        return ours | {name: path for name, path in self.announced().items() if name not in ours}
 
     def find(self, kind: str) -> type[Component]:
         """The class of a kind.
@@ -99,7 +107,9 @@ class Registry:
             part = self.find(kind)
         except ValueError as error:
             raise PydanticCustomError("no_such_kind", "{why}", {"why": str(error)}) from None
-        settings = value if kind in self.kinds else {key: one for key, one in value.items() if key != "kind"}
+        settings = {key: one for key, one in value.items() if key not in part.REMOVED or one != part.REMOVED[key]}
+        if kind not in self.kinds:
+            del settings["kind"]
         try:
             if info.mode == "json":
                 return part.model_validate_json(json.dumps(settings), strict=True)
@@ -163,10 +173,26 @@ def _parameters(method: Callable[..., Any]) -> str:
     return f"({', '.join(name for name in inspect.signature(method).parameters if name != 'self')})"
 
 
+_FROM_HERE = ContextVar("whether parts are imported from the current folder, too", default=True)
+
+
+@contextlib.contextmanager
+def only_installed() -> Iterator[None]:
+    """What is read meanwhile imports no module of the current folder, unless that is on Python's path already.
+
+    A recipe is its reader's own; a model folder may come from anybody, who knows what lies in its reader's folder.
+    """
+    token = _FROM_HERE.set(False)
+    try:
+        yield
+    finally:
+        _FROM_HERE.reset(token)
+
+
 def import_path(path: str) -> Any:
     """What ``"package.module:name"`` names, from an installed package or, last, the current folder.
 
-    A recipe that names a module is code: importing the module runs it.
+    A recipe that names a module is code: importing the module runs it. See `only_installed` for what is no recipe.
 
     Raises:
         ImportError: it is written otherwise, the module cannot be imported, or lacks the name; says so in a line.
@@ -174,16 +200,12 @@ def import_path(path: str) -> Any:
     module, colon, name = path.partition(":")
     if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
         raise ImportError(f"{path!r} is not written package.module:Name")
-    here = os.getcwd()
-    if not {"", here} & set(sys.path):  # neither an installed command nor a worker process looks there
-        sys.path.append(here)
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_last(module)
     except Exception as error:  # the module is anybody's code
         why = f"{type(error).__name__}: {error}"
-        raise ImportError(
-            f"the module {module!r} cannot be imported ({why}); install it, or run from its folder"
-        ) from error
+        where = "run from its folder" if _FROM_HERE.get() else "put its folder on PYTHONPATH"
+        raise ImportError(f"the module {module!r} cannot be imported ({why}); install it, or {where}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             public = [known for known in vars(found) if not known.startswith("_")]
@@ -192,8 +214,27 @@ def import_path(path: str) -> Any:
     return found
 
 
-def path_of(part: type) -> str:
-    """The import path of a class."""
+def import_last(name: str) -> ModuleType:
+    """Import a module; from the working directory, last on the path from then on, if it is nowhere else.
+
+    A recipe that names a module is code: importing the module runs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        folder = os.getcwd()
+        if error.name != name.partition(".")[0] or folder in sys.path or not _FROM_HERE.get():
+            raise
+    sys.path.append(folder)
+    try:
+        return importlib.import_module(name)
+    except BaseException:
+        sys.path.remove(folder)
+        raise
+
+
+def path_of(part: type | FunctionType) -> str:
+    """The import path of a class or function."""
     return f"{part.__module__}:{part.__qualname__}"
 
 

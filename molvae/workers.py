@@ -8,12 +8,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
+
+from molvae.errors import WorkerDied
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -117,6 +125,39 @@ class _Spawn(SpawnContext):
 
 SPAWN: Final = _Spawn()
 """How workers start. A fork of a process that already runs threads (torch, a progress bar) may hang."""
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """What the function gives for each item, in their order, by worker processes.
+
+    Few items are under way at a time, so memory stays bounded.
+
+    Raises:
+        WorkerDied: a worker ended before its work.
+    """
+    with deaf_to_ctrl_c():
+        pool = ProcessPoolExecutor(workers, mp_context=SPAWN, initializer=follow_parent)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            with deaf_to_ctrl_c():
+                waiting.append(pool.submit(function, item))
+            if len(waiting) > 3 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise WorkerDied(
+            "a worker process ended before its work: killed, out of memory, or this was called by a script that lacks "
+            "`if __name__ == '__main__':`; run it again, it starts over"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def follow_parent() -> None:

@@ -64,7 +64,7 @@ def measure(vae: molvae.SmilesVAE, batch: int, dtype: torch.dtype, repeats: int)
 
 def products(vae: molvae.SmilesVAE, ids: torch.Tensor, dtype: torch.dtype) -> Callable[[], None]:
     """The products that writing these strings takes, on tensors that are there already."""
-    hidden, characters = vae.net.settings.decoder_hidden, len(vae.vocab)
+    hidden, characters = vae.net.settings.decoder.hidden, len(vae.vocab)
     lengths = (ids != END).sum(1) + 1
     rows = [(part > t).sum().item() for part in torch.split(lengths, CHUNK) for t in range(int(part.max()))]
     recurrent = torch.randn(hidden, 3 * hidden, device=vae.device).to(dtype)

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import molvae
-from molvae.campaign.propose.bayes import next_round
 from molvae.campaign.record.state import Observed, Proposal, State, fold
+from molvae.campaign.rounds import next_round
 from molvae.campaign.space import LatentSpace
+from molvae.chem.features import Featurizer
 
 
 def observed(recipe: molvae.CampaignRecipe, space: LatentSpace, smiles: list[str]) -> State:
@@ -42,9 +43,10 @@ def main() -> None:
     for n in map(int, chosen.observed.split(",")):
         drawn = np.random.default_rng(0).choice(len(lines), n, replace=False)
         state = observed(recipe, space, [molvae.Molecule.parse(lines[k]).smiles for k in drawn])
-        next_round(recipe, space, state)  # fingerprints of the observed are made once in a campaign
+        featurizer = Featurizer()
+        next_round(recipe, space, state, featurizer=featurizer)  # features of the observed are made once in a campaign
         began = time.monotonic()
-        proposed = sum(len(next_round(recipe, space, state)[0]) for _ in range(chosen.rounds))
+        proposed = sum(len(next_round(recipe, space, state, featurizer=featurizer)[0]) for _ in range(chosen.rounds))
         seconds = (time.monotonic() - began) / proposed
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{n:>7,} observed: {seconds:.3f} s per molecule, {memory:.2f} GB", flush=True)

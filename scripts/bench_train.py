@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from molvae import TrainRecipe, read_recipe, train
 from molvae.vae.card import hardware
 from molvae.vae.nets.gru_layer import kernel
 from molvae.vae.nets.nets import Net
+from molvae.vae.training.losses import LossBatch
 from molvae.vae.training.optimizers import set_rate
 
 RECIPE = Path(__file__).resolve().parent.parent / "pipelines" / "train_zinc250k.toml"
@@ -60,13 +62,12 @@ def measure(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype, steps
     optimizers = recipe.train.optimizer(net)
     set_rate(optimizers, 1e-3)
     tokens = torch.randint(2, CHARACTERS, (batch, LENGTH), device=device)
-    noise = torch.randn(batch, recipe.net.latent, device=device)
     labels = torch.randn(batch, len(recipe.net.properties), device=device)
+    rng = np.random.default_rng(0)
 
     def step() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            terms = net(tokens, noise, labels)
-        loss = terms.nll.mean() + 0.05 * terms.kl.sum(1).mean() + terms.errors.sum()
+            loss = recipe.train.loss(net, LossBatch(tokens, labels), rng, 0.5).loss
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -91,13 +92,13 @@ def products(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype) -> C
     """The matrix products of a step, forward and backward, on tensors that are there already."""
     batch, net = recipe.train.batch, recipe.net
     layers = []
-    for hidden, times in ((net.encoder_hidden, 2), (net.decoder_hidden, 1)):
+    for hidden, times in ((net.encoder.hidden, 2), (net.decoder.hidden, 1)):
         shapes = ((batch, hidden), (batch, 3 * hidden), (hidden, 3 * hidden))
         state, d_preact, weight = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
         every = [torch.randn(LENGTH * batch, width, device=device).to(dtype) for width in (hidden, 3 * hidden)]
         layers.append((times, state, d_preact, weight, *every))
     outputs = layers[1][4]
-    logits = torch.randn(net.decoder_hidden, CHARACTERS, device=device).to(dtype)
+    logits = torch.randn(net.decoder.hidden, CHARACTERS, device=device).to(dtype)
 
     def run() -> None:
         for times, state, d_preact, weight, states, d_preacts in layers:

@@ -4,7 +4,7 @@
     python scripts/compare.py pipelines/campaign.toml --out runs/plogp \\
         --set 'objectives=[{score={kind="penalized_logp"}}]'
     python scripts/compare.py pipelines/pareto.toml --out runs/hv --methods bayes,latent,random,genetic \\
-        --set 'acquisition.reference=[0.3,5.0,5.0]'
+        --set 'reference_point=[0.3,5.0,5.0]'
 
 Prints the best value and the mean of the best ten, start set included; of several objectives the hypervolume above the
 recipe's reference, and the molecules in the first front; of those that hold the constraints, where there are any.
@@ -20,23 +20,35 @@ import pandas as pd
 from pebble import ProcessPool
 
 import molvae
+from molvae.campaign.recipe import METHODS as KINDS
 from molvae.cli import interrupted
 from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 METHODS = {
     "bayes": (),
     "latent": (  # no molecular graphs and no fingerprints: LogEI or qLogNEHVI with a Gaussian process on latent points
-        "surrogate.kind=latent", "acquisition.kind=logei", "search.crossing=0", "search.mutation=0",
+        "method.surrogate.kind=latent", "method.acquisition.kind=logei",
+        "method.search.crossing=0", "method.search.mutation=0",
     ),
-    "random": ("method.kind=random",),
-    "genetic": ("method.kind=genetic",),
-    "cmaes": ("method.kind=cmaes",),
+    "random": (),
+    "genetic": (),
+    "cmaes": (),
 }  # fmt: skip
+
+
+def reads(kind: str, change: str) -> bool:
+    """Whether a method has the setting that is changed: what is Bayesian optimisation's alone leaves others alone."""
+    section, *key = change.partition("=")[0].split(".")
+    return section != "method" or key[0] in KINDS.kinds[kind].model_fields
 
 
 def spent(source: str, overrides: list[str], out: Path, method: str, seed: int) -> dict[str, object]:
     """One campaign, and what came of it."""
-    changes = [*overrides, *METHODS[method], f"seed={seed}", "executor.kind=inline"]
+    kind = method if method in KINDS.kinds else "bayes"
+    own = [change for change in overrides if reads(kind, change)]
+    changes = [f"method={{kind='{kind}'}}", *METHODS[method], *own, f"seed={seed}", "executor.kind=inline"]
+    if kind == "bayes":
+        changes = changes[1:]  # the recipe's own
     recipe = molvae.read_recipe(source, molvae.CampaignRecipe, changes)
     run = molvae.Campaign.open(recipe, out / method / str(seed))
     run.run()

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 python3 -m venv "$fresh/venv"
-"$fresh/venv/bin/python" -m pip install --quiet torch==2.13.0 hatchling editables ".[dev]"
+"$fresh/venv/bin/python" -m pip install --quiet torch==2.13.0 hatchling hatch-fancy-pypi-readme editables ".[dev,docs]"
 {
     echo "# Exact versions that scripts/setup.sh installs; made by scripts/lock.sh."
     "$fresh/venv/bin/python" -m pip freeze --exclude molvae | grep -v '^nvidia\|^triton' | sed 's/^torch==\([0-9.]*\).*/torch==\1/'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The model that ships, from nothing: data, two trainings on ZINC-250k, two on molecules of its own making and on ZINC
-# again, one on those that resemble ZINC, its evaluation. Six hours on two cores; stopped or killed, the same command goes on.
+# The model that ships, from nothing: data, two trainings on ZINC-250k, one on molecules of its own making as well, one
+# on ZINC alone, one on those of its molecules that match ZINC, its evaluation. Six hours on two cores; stopped or killed, the same command goes on.
 #   bash scripts/model.sh                    arguments go to each training, such as --device cuda
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -16,13 +16,13 @@ $molvae train pipelines/refine_zinc250k.toml --out runs/zinc250k-refined "$@"
     $molvae sample runs/zinc250k-refined/model -n 1000000 --seed 1 --no-grammar -o $data/samples.csv
 $molvae data prepare $data/samples.csv -o $data/samples --valid 0 --test 0
 $molvae train pipelines/synthetic_zinc250k.toml --out runs/zinc250k-synthetic "$@"
-$molvae train pipelines/settle_zinc250k.toml --out runs/zinc250k-settled "$@"
+$molvae train pipelines/anneal_zinc250k.toml --out runs/zinc250k-settled "$@"
 [ -e runs/zinc250k-fitted ] ||
     $molvae fit-prior runs/zinc250k-settled/model --smiles $data/prepared/train.smi --width 0.95 --out runs/zinc250k-fitted
 [ -e $data/samples2.csv ] ||
     $molvae sample runs/zinc250k-fitted -n 1000000 --seed 4 --no-grammar -o $data/samples2.csv
 [ -e $data/alike.csv ] ||
-    .venv/bin/python scripts/resemble.py $data/samples.csv $data/samples2.csv --like $data/prepared/train.smi -o $data/alike.csv
+    $molvae data match $data/samples.csv $data/samples2.csv --like $data/prepared/train.smi -o $data/alike.csv
 $molvae data prepare $data/alike.csv -o $data/alike --valid 0 --test 0
-$molvae train pipelines/resemble_zinc250k.toml --out runs/zinc250k-shipped "$@"
+$molvae train pipelines/match_zinc250k.toml --out runs/zinc250k-shipped "$@"
 $molvae evaluate runs/zinc250k-shipped/model --smiles $data/prepared/valid.smi --to-card

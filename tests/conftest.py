@@ -36,7 +36,7 @@ def module_at() -> Callable[[Path], ModuleType]:
     return load
 
 
-TINY = {"latent": 4, "embedding": 6, "encoder_hidden": 8, "decoder_hidden": 12}
+TINY = {"latent": 4, "embedding": 6, "encoder": {"kind": "gru", "hidden": 8}, "decoder": {"kind": "gru", "hidden": 12}}
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,7 @@ def recipe(corpus_folder):
             "name": "tiny",
             "corpus": str(corpus_folder),
             "net": TINY,
-            "train": {"epochs": 2, "batch": 16, "beta": {"kind": "linear", "end": 0.01}},
+            "train": {"epochs": 2, "batch": 16, "loss": {"beta": {"end": 0.01}}},
             "evaluate": {"every": 9, "molecules": 12},
             "hardware": {"device": "cpu", "precision": "32-true"},
             "checkpoint_seconds": 0.0,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -36,6 +36,9 @@ class Box(Component):
 
 class Order(Component):
     """The recipe."""
+
+    ALIASES: ClassVar = {"cover": "box.lid", "count": "amount"}
+    REMOVED: ClassVar = {"gift": False}
 
     name: str
     amount: int = 1
@@ -229,3 +232,45 @@ def test_a_section_without_kind_is_of_its_default_kind():
         parse_recipe({"lid": {"side": 2}}, Box)
     with pytest.raises(RecipeError, match=r"shapes\.0: the key 'kind' is required"):
         parse_recipe({"shapes": [{"radius": 2.0}]}, Box)
+
+
+def test_a_section_of_another_kind_than_the_default_keeps_its_sections():
+    """What the default kind would add to them may be unknown to the other."""
+
+    class Crate(Component):
+        kind: Literal["crate"] = "crate"
+        lid: Round = Round()
+
+    class Sack(Component):
+        kind: Literal["sack"] = "sack"
+        lid: dict[str, float] = Field({})
+
+    class Cargo(Component):
+        hold: Annotated[Crate | Sack, Field(discriminator="kind")] = Crate()
+
+    assert parse_recipe({"hold": {"kind": "sack", "lid": {"radius": 2.0}}}, Cargo).hold.lid == {"radius": 2.0}
+    assert parse_recipe({"hold": {"lid": {"radius": 2.0}}}, Cargo).hold.lid == Round(radius=2.0)
+
+
+def test_keys_of_an_earlier_release_are_read_by_their_new_names_with_a_remark(toml, caplog):
+    order = read_recipe(toml('name = "a"\ncount = 2\n[cover]\nkind = "square"\n'), Order, ["cover.side=5", "count=3"])
+    assert order == Order(name="a", amount=3, box=Box(lid=Square(side=5)))
+    for remark in ("cover is called box.lid now", "count is called amount now", "--set count=3: count is called"):
+        assert remark in caplog.text
+    new = toml('name = "a"\n[box.lid]\nkind = "square"\nside = 4\n')
+    assert read_recipe(new, Order, ["cover.side=5"]).box.lid == Square(side=5)
+    with pytest.raises(RecipeError, match="count is called amount now, and the recipe has both"):
+        parse_recipe({"name": "a", "count": 1, "amount": 2}, Order)
+
+
+def test_a_removed_key_is_read_where_it_asks_for_nothing(caplog):
+    assert parse_recipe({"name": "a", "gift": False}, Order) == Order(name="a")
+    assert not caplog.text
+    with pytest.raises(RecipeError, match="gift was removed, and is true here; take it out"):
+        parse_recipe({"name": "a", "gift": True}, Order)
+
+    class Post(Component):
+        order: Order = Order(name="a")
+
+    with pytest.raises(RecipeError, match=r"order\.gift was removed"):
+        parse_recipe({"order": {"name": "b", "gift": 1.5}}, Post)

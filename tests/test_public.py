@@ -42,6 +42,56 @@ def test_another_name_is_an_error_that_lists_them():
         molvae.Vae  # noqa: B018
 
 
+def test_the_version_is_the_packages():
+    from importlib.metadata import version
+
+    assert molvae.__version__ == version("molvae")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda vae, out: molvae.load(5),
+        lambda vae, out: molvae.load("no such model"),
+        lambda vae, out: molvae.predict(vae, 5),
+        lambda vae, out: molvae.predict(vae, ["CCO", None]),
+        lambda vae, out: molvae.neighbors(vae, ["CCO"]),
+        lambda vae, out: molvae.neighbors(vae, "CCO", n="many"),
+        lambda vae, out: molvae.interpolate(vae, "CCO", None),
+        lambda vae, out: molvae.latent_map(vae, pd.DataFrame({"smiles": ["CCO"] * 5})),
+        lambda vae, out: molvae.latent_map(vae, ["CCO", "CCN", "CCC"]),
+        lambda vae, out: molvae.evaluate(vae, [], 5),
+        lambda vae, out: molvae.evaluate(vae, None, 5),
+        lambda vae, out: molvae.fetch(5, out),
+        lambda vae, out: molvae.fetch("zinc", out),
+        lambda vae, out: molvae.prepare(out / "missing.smi", out, molvae.PrepareSettings()),
+        lambda vae, out: molvae.PrepareSettings(valid="many"),
+        lambda vae, out: molvae.Objective(score=lambda smiles: 1.0),
+        lambda vae, out: molvae.Objective(score="qed"),
+        lambda vae, out: molvae.Objective(score={"kind": "qed"}, direction="up"),
+        lambda vae, out: molvae.CampaignRecipe(objectives=[lambda smiles: 1.0]),
+        lambda vae, out: molvae.TrainRecipe(),
+        lambda vae, out: molvae.TrainRecipe(corpus=5),
+        lambda vae, out: molvae.Campaign.open({"objectives": []}, out),
+        lambda vae, out: molvae.Campaign.open(out / "missing.toml", out),
+        lambda vae, out: molvae.Campaign.read(out),
+        lambda vae, out: molvae.train({"corpus": "x"}, out),
+        lambda vae, out: molvae.read_recipe(out, molvae.CampaignRecipe),
+        lambda vae, out: molvae.Molecule.parse(None),
+        lambda vae, out: molvae.write_picture(out / "a.svg", pd.DataFrame({"a": [1]}), ["a"]),
+        lambda vae, out: molvae.write_map(pd.DataFrame({"a": [1]}), out / "a.html"),
+        lambda vae, out: vae.encode(5),
+        lambda vae, out: vae.decode("CCO"),
+        lambda vae, out: vae.sample("many"),
+        lambda vae, out: vae.sample(-1),
+        lambda vae, out: vae.predict(None),
+    ],
+)
+def test_every_public_call_raises_our_errors_only(model, tmp_path, call):
+    with pytest.raises(molvae.MolvaeError):
+        call(molvae.load(model), tmp_path)
+
+
 def test_all_errors_are_of_one_tree():
     from molvae import errors
 
@@ -82,7 +132,12 @@ def test_fetch_prepare_train_and_evaluate_from_python(trained, tmp_path):
     assert manifest["counts"]["train"] == 150
     recipe = molvae.TrainRecipe(
         corpus=tmp_path / "corpus",
-        net={"latent": 2, "embedding": 4, "encoder_hidden": 4, "decoder_hidden": 4},
+        net={
+            "latent": 2,
+            "embedding": 4,
+            "encoder": {"kind": "gru", "hidden": 4},
+            "decoder": {"kind": "gru", "hidden": 4},
+        },
         train={"epochs": 1, "batch": 64},
         hardware={"device": "cpu"},
     )

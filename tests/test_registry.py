@@ -9,7 +9,7 @@ from pydantic import Field
 from molvae import registry
 from molvae.config import Component, as_table, parse_recipe
 from molvae.errors import RecipeError
-from molvae.registry import Registry, import_path, missing, package_version, parts_of
+from molvae.registry import Registry, import_path, missing, only_installed, package_version, parts_of
 
 
 class Shape(Protocol):
@@ -186,3 +186,14 @@ def test_only_what_has_a_path_is_imported():
 def test_a_protocol_is_met_by_settings_and_methods():
     assert missing(Round, Shape) == []
     assert missing(Shape, Shape) == ["it is not a class whose base is molvae.Component"]
+
+
+def test_what_is_no_recipe_imports_nothing_of_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "here_only.py").write_text(OUTSIDE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != ""])
+    with only_installed(), pytest.raises(RecipeError, match=r"No module named 'here_only'.* folder on PYTHONPATH"):
+        parse_recipe({"lid": {"kind": "here_only:Triangle"}}, Box)
+    assert str(tmp_path) not in sys.path
+    assert parse_recipe({"lid": {"kind": "here_only:Triangle"}}, Box).lid(1.0) == 1.0
+    sys.modules.pop("here_only")

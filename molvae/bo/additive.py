@@ -1,7 +1,6 @@
 """A Gaussian process on fragments, descriptors and latent points together, as a BoTorch model."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,19 +11,19 @@ from torch import Tensor
 
 from molvae.bo.discrete_posterior import Independent
 from molvae.bo.kernels import Levels, MinMaxKernel, nearness, similarity
+from molvae.bo.layout import FeatureLayout
+from molvae.bo.observations import spread
+from molvae.bo.torch_state import one_thread
 
 Vector = npt.NDArray[np.float64]
 
-COUNTS: Final = 2048
-DESCRIPTORS: Final = 25
-"""Columns of a row of features: counts, then descriptors, then the latent point."""
-JUDGED: Final = 500
+FIT_SUBSET: Final = 500
 """Observations that hyper-parameters are fitted to: more take longer and predict no better."""
 SMALLEST_UNIT: Final = 0.3
 """Descriptors are measured in standard deviations, or in this where nearly all molecules have the same."""
-LEEWAY: Final = (2.0, 1.0, 1.5)
+PRIOR_SD: Final = (2.0, 1.0, 1.5)
 """Standard deviations of the normal priors of the shares' logits, and of the logarithms of length scales and noise."""
-FARTHEST: Final = 3.0
+BOUND_SD: Final = 3.0
 """Such standard deviations that a hyper-parameter may be from its median."""
 
 
@@ -52,25 +51,26 @@ class AdditiveModel(Independent):
     column of D, one that is smooth in the latent space much of R. Parts without columns are left out.
 
     Args:
-        X: counts, descriptors and latent points, ``(n, COUNTS + DESCRIPTORS + latent)``.
+        X: rows of features, ``(n, layout.width)``.
         Y: ``(n, m)`` float64.
+        layout: where counts, descriptors and latent points are; each may have no columns.
         noise: median of r's prior.
         iterations: of L-BFGS-B, which begins at the medians of all priors.
     """
 
-    def __init__(self, X: Tensor, Y: Tensor, noise: float, iterations: int) -> None:
+    def __init__(self, X: Tensor, Y: Tensor, layout: FeatureLayout, noise: float, iterations: int) -> None:
         super().__init__()
+        self._layout = layout
         self.shift, self.spread = Y.mean(0), spread(Y)
-        described = X[:, COUNTS : COUNTS + DESCRIPTORS].double()
-        self._units = (described - described.mean(0)).square().mean(0).sqrt().clamp_min(SMALLEST_UNIT)
+        self._units = descriptor_units(X, layout)
         counts, self._points = self._parts(X)
         self._levels, self._sums = Levels(counts), counts.sum(-1)
         self._features = self._levels(counts)
         K = similarity(self._features @ self._features.T, self._sums[:, None], self._sums[None])
         outcomes = ((Y - self.shift) / self.spread).T
-        some = torch.linspace(0, len(Y) - 1, min(len(Y), JUDGED)).round().long()
+        some = torch.linspace(0, len(Y) - 1, min(len(Y), FIT_SUBSET)).round().long()
         parts = K[some][:, some], [rows[some] for rows in self._points]
-        with _one_thread():
+        with one_thread():
             self.hyper = [_likeliest(*parts, y[some], noise, iterations) for y in outcomes]
         self._roots = []
         for one in self.hyper:
@@ -85,7 +85,7 @@ class AdditiveModel(Independent):
         return len(self.shift)
 
     def joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """At rows ``(*batch, q, COUNTS + DESCRIPTORS + latent)``."""
+        """At rows ``(*batch, q, layout.width)``."""
         counts, points = self._parts(X)
         K = similarity(self._levels(counts) @ self._features.T, counts.sum(-1)[..., :, None], self._sums)
         own_K = MinMaxKernel()(counts).to_dense()
@@ -100,8 +100,15 @@ class AdditiveModel(Independent):
 
     def _parts(self, X: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Counts, and those of descriptors in their units and latent points that there are."""
-        counts, described, points = X.tensor_split((COUNTS, COUNTS + DESCRIPTORS), -1)
-        return counts, [rows for rows in (described.double() / self._units, points.double()) if rows.shape[-1]]
+        blocks = self._layout.split(X)
+        points = blocks["descriptors"].double() / self._units, blocks["latent"].double()
+        return blocks["counts"], [rows for rows in points if rows.shape[-1]]
+
+
+def descriptor_units(X: Tensor, layout: FeatureLayout) -> Tensor:
+    """What descriptors are measured in, of the observed rows ``(n, layout.width)``: ``(descriptors,)``."""
+    described = layout.split(X)["descriptors"].double()
+    return (described - described.mean(0)).square().mean(0).sqrt().clamp_min(SMALLEST_UNIT)
 
 
 def _kernel(hyper: Hyper, K: Tensor, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
@@ -114,11 +121,11 @@ def _kernel(hyper: Hyper, K: Tensor, first: Sequence[Tensor], second: Sequence[T
 def _likeliest(K: Tensor, points: Sequence[Tensor], y: Tensor, noise: float, iterations: int) -> Hyper:
     """Of the highest posterior density for one standardised outcome ``(n,)``."""
     widths = [len(points) + 1, *(rows.shape[-1] for rows in points), 1]
-    leeways = LEEWAY[0], *[LEEWAY[1]] * len(points), LEEWAY[2]
-    leeway = torch.cat([torch.full((width,), each) for width, each in zip(widths, leeways, strict=True)])
+    sds = PRIOR_SD[0], *[PRIOR_SD[1]] * len(points), PRIOR_SD[2]
+    sd = torch.cat([torch.full((width,), each) for width, each in zip(widths, sds, strict=True)])
 
     def hyper(deviations: Vector) -> Hyper:
-        logits, *lengths, last = torch.split(leeway * torch.from_numpy(deviations), widths)
+        logits, *lengths, last = torch.split(sd * torch.from_numpy(deviations), widths)
         return Hyper(logits.softmax(0), [length.exp() for length in lengths], noise * last.exp())
 
     def loss(deviations: Vector) -> tuple[float, Vector]:
@@ -137,29 +144,12 @@ def _likeliest(K: Tensor, points: Sequence[Tensor], y: Tensor, noise: float, ite
         for share, kernel, rows in zip(shares[1:], kernels[1:], scaled, strict=True):
             W = share * G * kernel  # Σ W (xᵢ − xⱼ)² = 2 Σ W xᵢ² − 2 Σ W xᵢ xⱼ
             found.append((W.sum(0) @ rows.square() - (rows * (W @ rows)).sum(0)) * (2 / rows.shape[-1]))
-        gradient = leeway * torch.cat([*found, r * G.trace()])
+        gradient = sd * torch.cat([*found, r * G.trace()])
         value = (y @ weights) / 2 + root.diagonal().log().sum()
         return float(value + (deviations @ deviations) / 2), gradient.numpy() + deviations
 
     best = np.zeros(sum(widths))
     if iterations:
-        bounds = [(-FARTHEST, FARTHEST)] * len(best)
+        bounds = [(-BOUND_SD, BOUND_SD)] * len(best)
         best = minimize(loss, best, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations}).x
     return hyper(best)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """For many small steps, where a second thread costs more than it brings, all the more on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def spread(Y: Tensor) -> Tensor:
-    """Standard deviation of each column of ``(n, m)``, 1 where all values are equal but for rounding, ``(m,)``."""
-    found = Y.std(0) if len(Y) > 1 else torch.zeros_like(Y[0])
-    return torch.where(found > 1e-12 * Y.abs().amax(0), found, 1.0)

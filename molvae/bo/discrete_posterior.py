@@ -1,4 +1,4 @@
-"""What a model believes about finitely many points at once, as a model of its own."""
+"""The joint posterior at finitely many points, as a model of its own."""
 
 from abc import abstractmethod
 from typing import Any
@@ -47,7 +47,7 @@ class Independent(Model):  # type: ignore[misc]
         return found if posterior_transform is None else posterior_transform(found)
 
 
-class Finite(Independent):
+class DiscretePosterior(Independent):
     """The joint normal distribution of a model at points, which go by their row numbers.
 
     An acquisition function asks for thousands of small batches of the same few points. Here each costs a look-up
@@ -64,8 +64,8 @@ class Finite(Independent):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: Model, X: Tensor) -> "Finite":
-        """What ``model`` believes about the rows of ``X`` ``(points, d)``."""
+    def of(cls, model: Model, X: Tensor) -> "DiscretePosterior":
+        """The posterior of ``model`` at the rows of ``X`` ``(points, d)``."""
         normal = model.posterior(X).distribution
         mean, covariance = normal.mean, normal.covariance_matrix
         if mean.dim() == 1:
@@ -90,18 +90,19 @@ class Finite(Independent):
         rows = X[..., 0].long()
         return self.mean[rows], self.covariance[:, rows[..., :, None], rows[..., None, :]]
 
-    def shrunk(self, shares: Tensor) -> "Finite":
-        """With each standard deviation multiplied by a share, ``(points,)``; correlations stay."""
-        return Finite(self.mean, self.covariance * shares[:, None] * shares)
+    def scaled(self, sd_factor: Tensor) -> "DiscretePosterior":
+        """With each standard deviation multiplied by a factor, ``(points,)``; correlations stay."""
+        return DiscretePosterior(self.mean, self.covariance * sd_factor[:, None] * sd_factor)
 
-    def conditioned(self, row: int) -> "Finite":
-        """What is believed once the outcomes at a point are known to be what is expected there."""
+    def conditioned(self, row: int) -> "DiscretePosterior":
+        """The posterior after the outcomes at a point were observed to be what is expected there, without noise."""
         column = self.covariance[:, :, row]
         own, largest = column[:, row], self.covariance.diagonal(dim1=1, dim2=2).amax(1)
-        shares = torch.where(own > 1e-12 * largest, 1 / own, 0.0)
-        return Finite(self.mean, self.covariance - shares[:, None, None] * column[:, :, None] * column[:, None, :])
+        precision = torch.where(own > 1e-12 * largest, 1 / own, 0.0)
+        explained = precision[:, None, None] * column[:, :, None] * column[:, None, :]
+        return DiscretePosterior(self.mean, self.covariance - explained)
 
-    def draws(self, n: int, seed: int) -> Tensor:
+    def sample(self, n: int, seed: int) -> Tensor:
         """Joint draws of all points, ``(n, points, m)``; outcomes are independent."""
         values, vectors = torch.linalg.eigh(self.covariance)  # near twins have no Cholesky factor
         root = vectors * values.clamp_min(0).sqrt()[:, None, :]
@@ -119,5 +120,5 @@ class Finite(Independent):
 @torch.no_grad()
 def moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation at each row of ``X`` ``(points, d)``, both ``(points, m)`` float64."""
-    parts = [Finite.of(model, part) for part in torch.split(X, AT_ONCE)]
+    parts = [DiscretePosterior.of(model, part) for part in torch.split(X, AT_ONCE)]
     return torch.cat([part.mean for part in parts]), torch.cat([part.sd for part in parts])

@@ -1,33 +1,33 @@
 """Ask, tell, run: the loop of a campaign. It holds no state; everything is in the store of its run folder."""
 
-import json
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molvae.arguments import checked
 from molvae.campaign.recipe import CampaignRecipe
-from molvae.campaign.record.merit import best, merits, ranked, reason_to_stop, stale, violations
-from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal, State
-from molvae.campaign.record.store import FILE, Round, Store
+from molvae.campaign.record.merit import best, ranked, violations
+from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal, Round, State
+from molvae.campaign.record.store import FILE, Store
 from molvae.campaign.report.diagnostics import diagnose
 from molvae.campaign.space import LatentSpace, Space
-from molvae.config import parse_recipe, read_recipe
+from molvae.config import read_recipe
 from molvae.data.tables import read_rows
 from molvae.data.training_index import KnownMolecules
-from molvae.errors import CampaignError, FolderError, ModelError, RecipeError
-from molvae.folders import claim, only_writer
+from molvae.errors import CampaignError, ModelError, RecipeError
+from molvae.folders import PARTS, only_writer, pin_recipe, read_recorded
 
 if TYPE_CHECKING:  # reading the status of a campaign should not load pandas
     import pandas as pd
 
-    from molvae.campaign.propose.bayes import Asked
     from molvae.campaign.report.table import Facts
+    from molvae.campaign.rounds import Asked
+    from molvae.chem.features import Featurizer
 
 log = logging.getLogger("molvae")
 
@@ -68,6 +68,7 @@ class Campaign:
         self._given_space = space
 
     @classmethod
+    @checked
     def open(
         cls,
         recipe: str | Path | CampaignRecipe,
@@ -93,6 +94,7 @@ class Campaign:
         return cls(recipe, Path(out), space)
 
     @classmethod
+    @checked
     def read(cls, out: str | Path, space: Space | None = None) -> "Campaign":
         """The campaign of a run folder, with the recipe that it was begun with.
 
@@ -102,23 +104,19 @@ class Campaign:
         path = Path(out) / "recipe.json"
         if not path.is_file():
             raise CampaignError(f"there is no campaign in {out}: it has no recipe.json")
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise FolderError(f"{path} is damaged: {error}") from error
-        try:
-            recipe = parse_recipe(table, CampaignRecipe, source=str(path))
-        except RecipeError as error:
-            raise CampaignError(
-                f"{error}\nThe run was begun by another version of molvae, or the file was edited; nothing is lost: "
-                "open it with that version, or put the file right"
-            ) from error
-        return cls(recipe, Path(out), space)
+        return cls(read_recorded(path, CampaignRecipe), Path(out), space)
 
     @cached_property
     def space(self) -> Space:
         """The model, loaded when it is first needed."""
         return self._given_space or LatentSpace.load(self.recipe.model)
+
+    @cached_property
+    def _featurizer(self) -> "Featurizer":
+        """Keeps features from round to round."""
+        from molvae.chem.features import Featurizer
+
+        return Featurizer()
 
     def state(self) -> State:
         """All records, as of now."""
@@ -234,25 +232,21 @@ class Campaign:
     @contextmanager
     def _writing(self) -> Iterator[Store]:
         with only_writer(self.out, "this campaign"):
-            claim(self.out, self.recipe)
+            pin_recipe(self.out, self.recipe)
             with Store.create(self.out) as store:
                 yield store
 
     def _next(self, store: Store) -> tuple[Proposal, ...]:
         """Pending proposals, else those of a new round, which is in the store before they are returned."""
-        from molvae.campaign.propose.bayes import start_set
-
         state = store.state()
         if state.pending:
             return state.pending
-        reason = reason_to_stop(state, self.recipe)
+        reason = self.recipe.budget(state, self.recipe)
         if reason is None:
             self._check_model(store, "model", self.space.fingerprint)
-            if state.records:
-                proposals, made = self._next_round(store, state)
-            else:
-                self._warn_if_unfit()
-                proposals, made = start_set(self.recipe, self.space)
+            proposals, made, pins = self._asked(state)
+            for name, fingerprint in pins:
+                self._check_model(store, name, fingerprint)
             log.info("round %d: %d decoded, %d valid, %d new", made.round, made.decoded, made.valid, made.new)
             if proposals:
                 store.propose(proposals, made)
@@ -262,25 +256,13 @@ class Campaign:
         log.info("stopped: %s", reason)
         return ()
 
-    def _next_round(self, store: Store, state: State) -> "Asked":
-        """By the weights of the latest lesson, which are in the run folder before the round is in the store.
+    def _asked(self, state: State) -> "Asked":
+        from molvae.campaign.rounds import next_round, start_set
 
-        To begin again, the recipe's model is taken.
-        """
-        from molvae.campaign.propose.bayes import next_round, restart
-
-        began, recipe = time.monotonic(), self.recipe
-        if stale(state, recipe):
-            proposals, made = restart(recipe, self.space, state)
-            if proposals:
-                return proposals, made
-        Y, folder = merits(state, recipe), self.out / "models"
-        space = recipe.learning(self.space, recipe.model, state, Y, recipe.seed, folder)
-        lesson, seconds = recipe.learning.due(state), time.monotonic() - began
-        if lesson:
-            self._check_model(store, f"lesson {lesson}", space.fingerprint)
-        proposals, made = next_round(recipe, space, state)
-        return proposals, replace(made, seconds=made.seconds + seconds)
+        if state.records:
+            return next_round(self.recipe, self.space, state, self.out / "models", self._featurizer)
+        self._warn_if_unfit()
+        return start_set(self.recipe, self.space)
 
     def _warn_if_unfit(self) -> None:
         from molvae.vae.evaluation.doctor import quick_check
@@ -292,7 +274,7 @@ class Campaign:
     def _known(self, fingerprint: str | None) -> KnownMolecules | None:
         try:
             if self.space.fingerprint == fingerprint:
-                return self.space.known
+                return self.space.training_index
             log.warning("the model %s has changed since; training molecules are not told apart", self.recipe.model)
         except ModelError as error:
             log.warning("training molecules are not told apart: %s", error)
@@ -315,7 +297,8 @@ class Campaign:
             raise CampaignError(f"an outcome has {expected} finite values, one an objective; got {outcome.values}")
 
     def _check_model(self, store: Store, name: str, fingerprint: str) -> None:
-        kept = store.facts().get(name)
+        facts = store.facts()
+        kept = facts.get(name) or facts.get(name.replace("retraining", "lesson"))  # as earlier releases called it
         if kept is None:
             store.note(**{name: fingerprint})
         elif kept != fingerprint:
@@ -330,11 +313,11 @@ class Campaign:
 def _claim(out: Path, recipe: CampaignRecipe) -> None:
     """Keep the recipe in the run folder; one that never led to a molecule may still be corrected."""
     try:
-        claim(out, recipe)
+        pin_recipe(out, recipe)
     except RecipeError:
         with only_writer(out, "this campaign"):
             if not (out / FILE).exists() or Store.read(out).state().records:
                 raise
-            for path in (out / "recipe.json", *out.glob(f"{FILE}*")):
+            for path in (out / "recipe.json", out / PARTS, *out.glob(f"{FILE}*")):
                 path.unlink(missing_ok=True)
-            claim(out, recipe)
+            pin_recipe(out, recipe)

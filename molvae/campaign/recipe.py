@@ -1,52 +1,21 @@
 """What a campaign is asked to do: a frozen recipe, read from TOML by `molvae.config.read_recipe`."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from molvae.bo.acquisitions import UCB, Acquisition
-from molvae.bo.surrogates import AdditiveGP, Surrogate
-from molvae.campaign.evaluate.executors import Executor, Processes
-from molvae.campaign.propose.baselines import Baseline, GradientAscent, LatentCMAES
-from molvae.campaign.propose.initial import FromPrior, Given, Start
-from molvae.campaign.propose.inner_loop import Search
-from molvae.campaign.propose.restarts import Restarts
-from molvae.campaign.propose.retrain import Learning
+from molvae.campaign.budget import Budget
+from molvae.campaign.evaluate.executors import EXECUTORS, Executor, Processes
+from molvae.campaign.propose.baselines import BASELINES, GradientAscent, LatentCMAES
+from molvae.campaign.propose.bayes import Bayes
+from molvae.campaign.propose.initial import INITIALS, FromPrior, Given, Initial
+from molvae.campaign.propose.method import Method
 from molvae.chem.objectives import Objective
 from molvae.config import Component
+from molvae.registry import Registry
 
-
-class Budget(Component):
-    """When to stop.
-
-    Attributes:
-        evaluations: different molecules that may be evaluated, start set and failures included.
-        target: stop after the round in which the one objective's raw value is at least as good as this.
-        plateau: stop after this many rounds in a row without a better molecule (or a larger hypervolume, or, as long
-            as none is feasible, one that violates the constraints less).
-    """
-
-    evaluations: int = Field(default=300, ge=1)
-    target: float | None = None
-    plateau: int | None = Field(default=None, ge=1)
-
-
-class Bayes(Component):
-    """Bayesian optimisation, by the recipe's search, surrogate and acquisition.
-
-    A molecule that the model cannot write back from its latent point is unlike those that it was trained on. What is
-    not known of such a stranger counts for little: it is proposed for what is expected of it, hardly for what it
-    might turn out to be.
-
-    Attributes:
-        strangers: share of their predicted standard deviation that counts; 1 for no difference, which saves time.
-    """
-
-    kind: Literal["bayes"] = "bayes"
-    strangers: float = Field(default=0.1, ge=0, le=1)
-
-
-Method = Annotated[Bayes | Baseline, Field(discriminator="kind")]
+METHODS = Registry("method", Method, (Bayes, *BASELINES))
 
 
 class CampaignRecipe(Component):
@@ -56,13 +25,12 @@ class CampaignRecipe(Component):
         seed: of every draw; each round's draws depend on it and on the round alone.
         model: name of an installed model, or a model folder.
         objectives: one, or several for a Pareto campaign; besides these, constraints.
-        method: how molecules are proposed; the others are what Bayesian optimisation is compared with.
-        start: the first molecules.
+        reference_point: what hypervolumes are measured from, one raw value for each objective to improve, in the
+            recipe's order; by default inferred.
+        method: how molecules are proposed, with its parts; the others are what Bayesian optimisation is compared with.
+        start: the initial design, the first molecules.
         budget: when to stop.
         q: molecules proposed in one round.
-        search, surrogate, acquisition: the parts of Bayesian optimisation, each with good defaults.
-        learning: whether the model is fine-tuned on what was found.
-        restarts: when Bayesian optimisation that has gone stale begins again.
         executor: where objectives are evaluated.
         reference: a table of molecules that the results are compared with for novelty, or None.
     """
@@ -70,17 +38,25 @@ class CampaignRecipe(Component):
     seed: int = Field(default=0, ge=0)
     model: str = "zinc250k"
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=12)
-    method: Method = Bayes()
-    start: Start = FromPrior()
+    reference_point: tuple[float, ...] | Literal["inferred"] = "inferred"
+    method: Annotated[Method, METHODS] = Bayes()
+    start: Annotated[Initial, INITIALS] = FromPrior()
     budget: Budget = Budget()
     q: int = Field(default=10, ge=1)
-    search: Search = Search()
-    surrogate: Surrogate = AdditiveGP()
-    acquisition: Acquisition = UCB()
-    learning: Learning = Learning()
-    restarts: Restarts = Restarts()
-    executor: Executor = Processes()
+    executor: Annotated[Executor, EXECUTORS] = Processes()
     reference: str | None = None
+
+    ALIASES: ClassVar[Mapping[str, str]] = {
+        "acquisition.reference": "reference_point",
+        "acquisition": "method.acquisition",
+        "learning.drawn": "method.retrain.sampled",
+        "learning.rate": "method.retrain.learning_rate",
+        "learning": "method.retrain",
+        "method.strangers": "method.ood_sd_factor",
+        "restarts": "method.restarts",
+        "search": "method.search",
+        "surrogate": "method.surrogate",
+    }
 
     @property
     def improved(self) -> list[int]:
@@ -110,13 +86,10 @@ class CampaignRecipe(Component):
             raise ValueError(f"budget.target is for a single objective, and there are {n}")
         if isinstance(self.method, LatentCMAES) and n > 1:
             raise ValueError(f"method.kind cmaes is for a single objective, and there are {n}")
-        if self.learning.every and not isinstance(self.method, Bayes):
-            raise ValueError(f"learning.every is for method.kind bayes; with {self.method.kind} it has to be 0")
         if isinstance(self.method, GradientAscent) and not self.method.weights:
             raise ValueError("method.kind gradient needs method.weights, such as {QED = 5.0, SAS = -1.0}")
-        reference = self.acquisition.reference
-        if reference != "inferred" and len(reference) != n:
-            raise ValueError(f"acquisition.reference has {len(reference)} values for {n} objectives to improve")
+        if self.reference_point != "inferred" and len(self.reference_point) != n:
+            raise ValueError(f"reference_point has {len(self.reference_point)} values for {n} objectives to improve")
         given = self.start.smiles if isinstance(self.start, Given) else ()
         start = len(given) or getattr(self.start, "n", None) or 0
         if start > self.budget.evaluations:

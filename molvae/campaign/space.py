@@ -27,10 +27,10 @@ class Space(Protocol):
         """Tells one set of weights from another."""
 
     @property
-    def known(self) -> KnownMolecules | None:
+    def training_index(self) -> KnownMolecules | None:
         """What the model was trained on, where that was recorded."""
 
-    def knows(self, smiles: str) -> bool:
+    def can_encode(self, smiles: str) -> bool:
         """Whether `encode` takes this text."""
 
     def encode(self, smiles: Sequence[str]) -> Points:
@@ -67,11 +67,11 @@ class LatentSpace:
         return self.model.fingerprint
 
     @property
-    def known(self) -> KnownMolecules | None:
+    def training_index(self) -> KnownMolecules | None:
         """What the model was trained on, where that was recorded."""
         return self.model.known
 
-    def knows(self, smiles: str) -> bool:
+    def can_encode(self, smiles: str) -> bool:
         """Whether the vocabulary has all characters, and the model reads texts of this length."""
         return self.model.reads(smiles)
 
@@ -90,7 +90,7 @@ class LatentSpace:
         return self.model.sample(n, seed=seed)
 
 
-class Remembering:
+class CachedSpace:
     """A space that encodes each text once.
 
     Args:
@@ -100,8 +100,8 @@ class Remembering:
 
     def __init__(self, space: Space, points: Mapping[str, Points]) -> None:
         self._space, self._points = space, dict(points)
-        self.latent, self.fingerprint, self.known = space.latent, space.fingerprint, space.known
-        self.knows, self.decode, self.sample = space.knows, space.decode, space.sample
+        self.latent, self.fingerprint, self.training_index = space.latent, space.fingerprint, space.training_index
+        self.can_encode, self.decode, self.sample = space.can_encode, space.decode, space.sample
 
     def encode(self, smiles: Sequence[str]) -> Points:
         """Posterior means, (n, latent)."""

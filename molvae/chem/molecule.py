@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, final
@@ -10,7 +11,7 @@ from typing import Any, Final, final
 from rdkit import Chem, RDLogger, rdBase
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from molvae.errors import InvalidSmiles
+from molvae.errors import InvalidSmiles, UsageError, shorten
 
 MAX_LENGTH: Final = 1000
 """Characters of the longest text that is parsed; far above any drug, far below what stalls RDKit."""
@@ -56,7 +57,10 @@ class Molecule:
             InvalidSmiles: an empty text, one of more than 1000 characters, white space or a non-ASCII
                 character inside, syntax or chemistry that RDKit refuses, a wildcard, or a molecule whose
                 canonical SMILES RDKit cannot read back. It points at the character where that is known.
+            UsageError: something else than a string.
         """
+        if not isinstance(text, str):
+            raise UsageError(f"a SMILES is a string; this is {_shown(text)}")
         text = text.strip()
         found = _canonical(text) if _plausible(text) else None
         if found is None:
@@ -64,7 +68,7 @@ class Molecule:
         return _make(*found)
 
     @classmethod
-    def known(cls, smiles: str) -> "Molecule":
+    def trusted(cls, smiles: str) -> "Molecule":
         """The molecule of a SMILES that `parse` once gave; it is taken on trust, and read when it is first needed."""
         return _make(smiles)
 
@@ -101,6 +105,28 @@ class Molecule:
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return _make, (self.smiles,)
+
+
+def listed(smiles: str | Iterable[str]) -> list[str]:
+    """The strings; a single string is one molecule, not as many as it has characters.
+
+    Raises:
+        UsageError: something else than strings.
+    """
+    if isinstance(smiles, str):
+        return [smiles]
+    try:
+        texts = list(smiles)
+    except TypeError:
+        raise UsageError(f"molecules come as SMILES, a string or several; this is {_shown(smiles)}") from None
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"a SMILES is a string; one of these is {_shown(text)}")
+    return texts
+
+
+def _shown(value: object) -> str:
+    return f"{shorten(repr(value))}, of the type {type(value).__name__}"
 
 
 def parse_or_none(text: str) -> Molecule | None:

@@ -1,6 +1,6 @@
-"""Objectives: a scorer and which way is better; and the scorers that combine others.
+"""Objectives: a scorer and which way is better.
 
-The single scorers are in `molvae.chem.scorers`. In a recipe::
+The scorers are in `molvae.chem.scorers` and `molvae.chem.combine`. In a recipe::
 
     [[objectives]]
     score = {kind = "qed"}
@@ -21,177 +21,22 @@ The single scorers are in `molvae.chem.scorers`. In a recipe::
     bound = 4.0
 """
 
-import math
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar, get_args
+from types import FunctionType
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from molvae.chem.guacamol import GuacaMol
+from molvae.chem.combine import SCORERS, Chosen, Desirability, GeometricMean, Product, WeightedSum
 from molvae.chem.molecule import Molecule
-from molvae.chem.scorers import (
-    DESCRIPTORS,
-    QED,
-    QEDSAS,
-    SAS,
-    BaseScorer,
-    Descriptor,
-    External,
-    LogP,
-    Natural,
-    PenalizedLogP,
-    Similarity,
-    value_of,
-)
+from molvae.chem.scorers import DESCRIPTORS, Descriptor, External, Scorer, value_of
 from molvae.config import Component, nearest, parse_recipe
-from molvae.errors import ObjectiveError, UsageError
+from molvae.errors import UsageError
+from molvae.registry import import_path, path_of
 
 Value = TypeVar("Value", float, npt.NDArray[np.float64])
-
-
-class WeightedSum(BaseScorer):
-    """Σ weight·value over other scorers.
-
-    Attributes:
-        of: the scorers.
-        weights: one for each, in their order.
-    """
-
-    kind: Literal["weighted_sum"] = "weighted_sum"
-    of: tuple["Scorer", ...] = Field(min_length=1)
-    weights: tuple[float, ...]
-    unit: ClassVar[str] = "score"
-    natural: ClassVar[Natural] = "maximize"
-    meaning: ClassVar[str] = "weighted sum of other scores"
-
-    @model_validator(mode="after")
-    def _one_weight_each(self) -> Self:
-        if len(self.weights) != len(self.of):
-            raise ValueError(f"{len(self.of)} scorers need as many weights, not {len(self.weights)}")
-        return self
-
-    @property
-    def label(self) -> str:
-        """``weighted_sum``."""
-        return "weighted_sum"
-
-    def __call__(self, molecule: Molecule) -> float:
-        """The weighted sum."""
-        return sum(w * value_of(scorer, molecule) for w, scorer in zip(self.weights, self.of, strict=True))
-
-
-class Product(BaseScorer):
-    """The product of other scorers."""
-
-    kind: Literal["product"] = "product"
-    of: tuple["Scorer", ...] = Field(min_length=1)
-    unit: ClassVar[str] = "score"
-    natural: ClassVar[Natural] = "maximize"
-    meaning: ClassVar[str] = "product of other scores"
-
-    @property
-    def label(self) -> str:
-        """``product``."""
-        return "product"
-
-    def __call__(self, molecule: Molecule) -> float:
-        """The product."""
-        return math.prod(value_of(scorer, molecule) for scorer in self.of)
-
-
-class GeometricMean(BaseScorer):
-    """The geometric mean of other scorers, which must not be negative; zero as soon as one of them is."""
-
-    kind: Literal["geometric_mean"] = "geometric_mean"
-    of: tuple["Scorer", ...] = Field(min_length=1)
-    unit: ClassVar[str] = "score"
-    natural: ClassVar[Natural] = "maximize"
-    meaning: ClassVar[str] = "geometric mean of other scores"
-
-    @property
-    def label(self) -> str:
-        """``geometric_mean``."""
-        return "geometric_mean"
-
-    def __call__(self, molecule: Molecule) -> float:
-        """The geometric mean.
-
-        Raises:
-            ObjectiveError: one of the values is negative.
-        """
-        values = [value_of(scorer, molecule) for scorer in self.of]
-        for scorer, value in zip(self.of, values, strict=True):
-            if value < 0:
-                raise ObjectiveError(
-                    f"a geometric mean takes values from 0 up, and {scorer.label} is {value:.4g} for "
-                    f"{molecule}; bring it there with kind = 'desirability'"
-                )
-        # Roots before the product, so that many large values do not overflow on the way.
-        return math.prod(math.pow(value, 1 / len(values)) for value in values)
-
-
-class Desirability(BaseScorer):
-    """A value mapped through straight lines between points, and flat outside of them.
-
-    Attributes:
-        of: the scorer whose value is mapped.
-        points: pairs of value and desirability, values rising, such as ``[[1, 0], [2, 1], [4, 1], [5, 0]]``
-            for a window from 2 to 4 with soft edges.
-    """
-
-    kind: Literal["desirability"] = "desirability"
-    of: "Scorer"
-    points: tuple[tuple[float, float], ...] = Field(min_length=2)
-    unit: ClassVar[str] = "desirability"
-    natural: ClassVar[Natural] = "maximize"
-    meaning: ClassVar[str] = "another score through piecewise linear desirability"
-
-    @model_validator(mode="after")
-    def _rising(self) -> Self:
-        for (a, _), (b, _) in pairwise(self.points):
-            if not a < b:
-                raise ValueError(f"the values of points must rise strictly, but {b:g} comes after {a:g}")
-        return self
-
-    @property
-    def label(self) -> str:
-        """``desirability_of_`` and the mapped scorer's label."""
-        return f"desirability_of_{self.of.label}"
-
-    def __call__(self, molecule: Molecule) -> float:
-        """The desirability of the value."""
-        values, desirabilities = zip(*self.points, strict=True)
-        found = np.interp(value_of(self.of, molecule), values, desirabilities)
-        return float(np.clip(found, min(desirabilities), max(desirabilities)))  # rounding may leave them
-
-
-Scorer = Annotated[
-    LogP
-    | QED
-    | SAS
-    | PenalizedLogP
-    | QEDSAS
-    | Descriptor
-    | Similarity
-    | GuacaMol
-    | WeightedSum
-    | Product
-    | GeometricMean
-    | Desirability
-    | External,
-    Field(discriminator="kind"),
-]
-
-SCORERS: Final[dict[str, type[BaseScorer]]] = {
-    model.model_fields["kind"].default: model for model in get_args(get_args(Scorer)[0])
-}
-"""Every scorer by the ``kind`` that names it in a recipe."""
-
-for _combination in (WeightedSum, Product, GeometricMean, Desirability):
-    _combination.model_rebuild()
 
 
 class Objective(Component):
@@ -208,12 +53,30 @@ class Objective(Component):
         bound: the largest or least value that is allowed, with ``direction = "at most"`` or ``"at least"`` only.
     """
 
-    score: Scorer
+    score: Chosen
     name: str | None = Field(default=None, min_length=1)
     direction: Literal["maximize", "minimize", "target", "at most", "at least"] | None = None
     target: float | None = None
     tolerance: float = Field(default=0.0, ge=0)
     bound: float | None = Field(default=None, exclude_if=lambda bound: bound is None)  # runs older than bounds resume
+
+    @field_validator("score", mode="before")
+    @classmethod
+    def _function(cls, score: Any) -> Any:
+        """A function of one's own is recorded by its import path, so it has to have one."""
+        if isinstance(score, Component) or not isinstance(score, FunctionType):
+            return score
+        path = path_of(score)
+        try:
+            same = score.__module__ != "__main__" and import_path(path) is score
+        except ImportError:
+            same = False
+        if not same:
+            raise ValueError(
+                "a function has to be found again by workers and when the run goes on, and this one cannot be "
+                f"imported as {path}: put it into a file, such as mine.py, and name it 'mine:{score.__name__}'"
+            )
+        return External(call=path)
 
     @model_validator(mode="after")
     def _direction_and_target(self) -> Self:
@@ -300,13 +163,14 @@ def named(kind_or_name: str) -> Objective:
     """
     if ":" in kind_or_name:
         return _built({"kind": "callable", "call": kind_or_name}, kind_or_name)
-    plain = {kind: model for kind, model in SCORERS.items() if not _required(model)}
+    kinds = SCORERS.kinds
+    plain = {kind: model for kind, model in kinds.items() if not _required(model)}
     if kind_or_name.lower() in plain:
         return _built({"kind": kind_or_name.lower()}, kind_or_name)
     if kind_or_name in DESCRIPTORS:
         return _built({"kind": "descriptor", "name": kind_or_name}, kind_or_name)
-    if kind_or_name in SCORERS:
-        settings = ", ".join(_required(SCORERS[kind_or_name]))
+    if kind_or_name in kinds:
+        settings = ", ".join(_required(kinds[kind_or_name]))
         raise UsageError(f"the objective {kind_or_name!r} needs settings ({settings}); put it in a recipe")
     hint = nearest(kind_or_name, [*plain, *DESCRIPTORS])
     if "did you mean" not in hint:
@@ -318,11 +182,11 @@ def _built(score: dict[str, str], word: str) -> Objective:
     return parse_recipe({"score": score}, Objective, source=f"the objective {word!r}")
 
 
-def _required(model: type[BaseScorer]) -> list[str]:
+def _required(model: type[Component]) -> list[str]:
     return [name for name, field in model.model_fields.items() if field.is_required()]
 
 
-def _parts(scorer: BaseScorer) -> Iterator[BaseScorer]:
+def _parts(scorer: Scorer) -> Iterator[Scorer]:
     """The scorer and all that it is combined of."""
     yield scorer
     if isinstance(scorer, WeightedSum | Product | GeometricMean):

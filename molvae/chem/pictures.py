@@ -10,6 +10,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdFMCS
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from molvae.arguments import checked
 from molvae.chem.molecule import Molecule
 from molvae.errors import UsageError
 from molvae.folders import write_atomic
@@ -67,6 +68,7 @@ def check_picture(path: str | Path, molecules: int = 0) -> str:
     return ending
 
 
+@checked
 def write_picture(
     path: str | Path,
     molecules: Sequence[Molecule],

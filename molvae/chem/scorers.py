@@ -1,8 +1,8 @@
-"""Scorers: molecule to number, as frozen settings that a recipe can name. Combinations are in `objectives`.
+"""Scorers: molecule to number, as frozen settings that a recipe can name. Combinations are in `combine`.
 
-A new scorer is one class here and one line in `molvae.chem.objectives.Scorer`; recipes, the command line and
-the contract tests read that registry. A function of one's own needs no class:
-``{kind = "callable", call = "package.module:name"}``.
+A new scorer is one class here and its name in `molvae.chem.combine.SCORERS`; recipes, the command line and the
+contract tests read that registry. A scorer of one's own is named by its path, ``{kind = "package.module:Class"}``; a
+function of one's own needs no class, ``{kind = "callable", call = "package.module:name"}``.
 """
 
 import functools
@@ -10,12 +10,10 @@ import importlib
 import importlib.util
 import math
 import os
-import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar, Final, Literal, SupportsFloat
+from typing import Any, ClassVar, Final, Literal, Protocol, SupportsFloat
 
 from pydantic import Field, field_validator
 from rdkit import DataStructs, RDConfig
@@ -26,8 +24,24 @@ from molvae.chem.fingerprints import morgan
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, nearest
 from molvae.errors import InvalidSmiles, ObjectiveError
+from molvae.registry import import_last
 
 Natural = Literal["maximize", "minimize"]
+
+
+class Scorer(Protocol):
+    """Settings of a score, and a call that computes it. One of your own may have settings, too."""
+
+    unit: ClassVar[str]
+    natural: ClassVar[Natural]
+    meaning: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        """The name of its column."""
+
+    def __call__(self, molecule: Molecule) -> float:
+        """The raw value, a number; what is raised becomes the reason why the molecule has none."""
 
 
 class BaseScorer(Component):
@@ -47,7 +61,7 @@ class BaseScorer(Component):
         """The raw value; not checked here, see `value_of`."""
 
 
-def value_of(scorer: BaseScorer, molecule: Molecule) -> float:
+def value_of(scorer: Scorer, molecule: Molecule) -> float:
     """The scorer's value as a finite float. What the scorer raises goes through as it is.
 
     Raises:
@@ -162,7 +176,7 @@ class PenalizedLogP(BaseScorer):
     """
 
     kind: Literal["penalized_logp"] = "penalized_logp"
-    normalised: bool = False
+    normalised: bool = Field(default=False, description="each term standardised over ZINC-250k")
     unit: ClassVar[str] = "score"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "logP less synthetic accessibility less the penalty of rings above six atoms"
@@ -221,7 +235,7 @@ class Descriptor(BaseScorer):
     """Any descriptor of RDKit by its name, such as ``MolWt``, ``TPSA`` or ``NumHDonors``."""
 
     kind: Literal["descriptor"] = "descriptor"
-    name: str
+    name: str = Field(description="as `rdkit.Chem.Descriptors.descList` has it")
     unit: ClassVar[str] = "of the descriptor"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "an RDKit descriptor by name"
@@ -316,7 +330,7 @@ class External(BaseScorer):
     """
 
     kind: Literal["callable"] = "callable"
-    call: str
+    call: str = Field(description="the function: its module, a colon, its name")
     unit: ClassVar[str] = "of the function"
     natural: ClassVar[Natural] = "maximize"
     meaning: ClassVar[str] = "a Python function of the SMILES"
@@ -352,7 +366,7 @@ class External(BaseScorer):
 def _imported(call: str) -> Callable[[str], Any]:
     module_name, _, name = call.partition(":")
     try:
-        module = _module(module_name)
+        module = import_last(module_name)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ObjectiveError(
@@ -369,19 +383,3 @@ def _imported(call: str) -> Callable[[str], Any]:
         raise ObjectiveError(f"{call!r} is a {type(function).__name__}, not a function of a SMILES")
     loaded: Callable[[str], Any] = function
     return loaded
-
-
-def _module(name: str) -> ModuleType:
-    """Import a module; from the working directory, last on the path from then on, if it is nowhere else."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        folder = os.getcwd()
-        if error.name != name.partition(".")[0] or folder in sys.path:
-            raise
-    sys.path.append(folder)
-    try:
-        return importlib.import_module(name)
-    except BaseException:
-        sys.path.remove(folder)
-        raise

@@ -1,6 +1,6 @@
 """Objectives over a table of molecules."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -10,7 +10,10 @@ from molvae.errors import UsageError
 
 
 def score_table(
-    table: pd.DataFrame, objectives: Sequence[Objective], progress: Callable[[int, int], object] | None = None
+    table: pd.DataFrame,
+    objectives: Sequence[Objective],
+    progress: Callable[[int, int], object] | None = None,
+    faults: Mapping[int, str] | None = None,
 ) -> pd.DataFrame:
     """The table with a column of raw values for each objective, and ``failure``: why a row has none, else "".
 
@@ -18,6 +21,7 @@ def score_table(
         table: with a column ``SMILES``; kept as it is, other columns too.
         objectives: of different labels.
         progress: called with the molecules done and the molecules there are.
+        faults: why a row is none, by its place in the table; its SMILES is not read.
 
     Raises:
         UsageError: a label is already a column of the table, or two objectives share one.
@@ -34,8 +38,10 @@ def score_table(
         objective.prepare()
     values: list[list[float | None]] = []
     failures: list[str] = []
+    nothing: list[float | None] = [None] * len(objectives)
     for k, text in enumerate(table["SMILES"]):
-        row, failure = _score(str(text), objectives)
+        fault = (faults or {}).get(k)
+        row, failure = (nothing, fault) if fault else _score(str(text), objectives)
         values.append(row)
         failures.append(failure)
         if progress is not None and (k % 100 == 99 or k + 1 == len(table)):

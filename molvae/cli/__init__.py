@@ -35,7 +35,7 @@ def interrupted(*_: object) -> NoReturn:
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"{__name__} has no {name!r}")
-    from molvae.cli import campaign, data, latent, model, priors  # noqa: F401 (each registers its commands)
+    from molvae.cli import campaign, data, latent, model, priors, recipe  # noqa: F401 (each registers its commands)
     from molvae.cli.shell import app
 
     return app

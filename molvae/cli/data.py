@@ -1,4 +1,4 @@
-"""molvae data …: list, fetch, prepare."""
+"""molvae data …: list, fetch, prepare, match."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from molvae.cli.shell import app, command, out, print_table, progress_bar, remark
 
-data = typer.Typer(help="Sets of molecules: list, fetch, prepare.", no_args_is_help=True)
+data = typer.Typer(help="Sets of molecules: list, fetch, prepare, match.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -82,3 +82,34 @@ def prepare(
     print_table([{"labelled": name, **counts} for name, counts in manifest.get("labelled", {}).items()])
     if manifest["counts"]["rejected"]:
         remark(f"rejected rows and the reasons: {folder / 'rejects.csv'}")
+
+
+@command("match", "molvae data match samples.csv --like data/zinc250k/prepared/train.smi -o alike.csv", data)
+def match(
+    samples: Annotated[list[Path], typer.Argument(metavar="FILES", help="Tables as `molvae sample` writes.")],
+    like: Annotated[Path, typer.Option(help="The molecules that they should resemble: a .smi file or a table.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=".csv .tsv .parquet .smi .xlsx")],
+    keep: Annotated[float, typer.Option(help="Share of the valid samples that is kept.")] = 0.3,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the classifier.")] = 3,
+    strata: Annotated[int, typer.Option(min=1, help="Of each property; 1 for none.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+) -> None:
+    """Samples that resemble the data: by a classifier that tells the one from the other, within strata of properties.
+
+    A model can be trained on what is kept, beside its corpus: `synthetic` in its recipe.
+    """
+    import pandas as pd
+
+    from molvae.config import parse_recipe
+    from molvae.data.match import MatchSettings
+    from molvae.data.match import match as choose
+    from molvae.data.tables import check_ending, write_table
+
+    check_ending(output)
+    table = {"keep": keep, "epochs": epochs, "strata": strata, "seed": seed}
+    found = choose(samples, like, parse_recipe(table, MatchSettings, "the command line"))
+    write_table(pd.DataFrame({"SMILES": found.smiles}), output)
+    columns = ("mean molecular weight", "mean logP", "mean SAS")
+    rows = [(name, n, dict(zip(columns, means, strict=True))) for name, (n, means) in found.means.items()]
+    print_table([{"molecules of": name, "number": n, **means} for name, n, means in rows])
+    remark(f"the classifier is right in {found.told_apart:.1%} of pairs of a molecule and a sample it has not seen")

@@ -29,16 +29,16 @@ def predict(
 ) -> None:
     """Properties of each molecule as the model sees them in latent space; rows it cannot read go to a second table."""
     from molvae.data.tables import check_ending, read_rows
-    from molvae.latent import explore
+    from molvae.latent import prediction
     from molvae.vae.folder import load_model
 
     if output is not None:
         check_ending(output)
     vae = load_model(model, best_device(device))
-    explore.predict(vae, [])  # a model without heads says so before the work
+    prediction.predict(vae, [])  # a model without heads says so before the work
     good, bad = encodable(vae, read_rows(table, column), table)
     if good:
-        _give(explore.predict(vae, [row.text for row in good]), output)
+        _give(prediction.predict(vae, [row.text for row in good]), output)
     tell_rejected(bad, output, len(good))
 
 
@@ -54,13 +54,13 @@ def neighbors(
     seed: Seed = 0,
 ) -> None:
     """Molecules around a molecule: what its latent point, moved by noise, decodes to; the most frequent first."""
-    from molvae.latent import explore
+    from molvae.latent import neighbors
     from molvae.vae.folder import load_model
 
     _check(output, n + 1)
     vae = load_model(model, best_device(device))
     with progress_bar("decoding", "molecules") as update:
-        found = explore.neighbors(vae, smiles, n, radius, decodes, seed, update)
+        found = neighbors.neighbors(vae, smiles, n, radius, decodes, seed, update)
     told = found.attrs
     shares = f"{told['itself']:.1%} give the molecule itself, {told['valid']:.1%} a valid one"
     remark(f"{told['decodes']} points decoded: {shares}")
@@ -83,12 +83,12 @@ def interpolate(
     device: Device = "auto",
 ) -> None:
     """The molecules on the way from A to B in latent space; consecutive points with one molecule make one row."""
-    from molvae.latent import explore
+    from molvae.latent import interpolation
     from molvae.vae.folder import load_model
 
     _check(output, n + 2)
     vae = load_model(model, best_device(device))
-    found = explore.interpolate(vae, a, b, n, straight)
+    found = interpolation.interpolate(vae, a, b, n, straight)
     told = found.attrs
     remark(f"{len(found)} molecules from {told['points']} points, {told['invalid']} of which gave no valid one")
     smiles = found["SMILES"].tolist()
@@ -112,7 +112,7 @@ def latent_map(
     seed: Seed = 0,
 ) -> None:
     """Molecules as points of a plane, near each other where the model finds them alike, coloured by a property."""
-    from molvae.data.tables import Row, read_table
+    from molvae.data.tables import read_whole
     from molvae.latent import projection as maps
     from molvae.latent.map_page import PICTURES, write_map
     from molvae.vae.folder import load_model
@@ -120,11 +120,11 @@ def latent_map(
     _check(output, pictures=PICTURES)
     maps.check_method(method)
     vae = load_model(model, best_device(device))
-    frame = read_table(table, column)
-    rows = (Row(number, text) for number, text in enumerate(frame["SMILES"], start=1))
-    good, bad = encodable(vae, rows, table, counted="row")
+    whole = read_whole(table, column)
+    good, bad = encodable(vae, whole.rows(), table)
     if good:
-        kept = frame.iloc[[row.line - 1 for row in good]]
+        lines = {row.line for row in good}
+        kept = whole.frame[[line in lines for line in whole.lines]]
         found = maps.latent_map(vae, kept, color, method, seed)
         write_map(found, output, f"{table.name}: {len(found):,} molecules")
         remark(f"{len(found)} molecules, {', '.join(found.attrs['axes'])}: {output}")

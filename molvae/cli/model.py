@@ -207,12 +207,14 @@ def score(
     """The table with a column for each objective; a row without a value says why in the column "failure"."""
     from molvae.chem.objectives import named
     from molvae.chem.scoring import score_table
-    from molvae.data.tables import check_ending, read_table, write_table
+    from molvae.data.tables import check_ending, read_whole, write_table
 
     check_ending(output)
     objectives = [named(word) for word in objective or ("logp", "qed", "sas")]
     with progress_bar("scoring", "molecules") as update:
-        scored = score_table(read_table(table, column), objectives, update)
+        found = read_whole(table, column)
+        faults = {k: f"line {row.line}: {row.fault}: {row.text}" for k, row in found.faults.items()}
+        scored = score_table(found.frame, objectives, update, faults)
     write_table(scored, output)
     failed = int((scored["failure"] != "").sum())
     remark(f"{len(scored) - failed} of {len(scored)} molecules scored: {output}")

@@ -29,12 +29,11 @@ def fit_prior(
     """A model with another prior: samples come from where the encoder puts these molecules, not from N(0, I)."""
     from itertools import islice
 
-    from molvae.config import as_table
     from molvae.data.tables import read_rows
     from molvae.folders import sha256
     from molvae.vae.evaluation.metrics import text_statistics
     from molvae.vae.folder import load_model, model_facts, save_model
-    from molvae.vae.prior import prior_settings
+    from molvae.vae.prior import prior_settings, prior_table
 
     chosen = {"kind": kind} if width is None else {"kind": kind, "width": width}
     settings = prior_settings(chosen, "the command line")
@@ -48,11 +47,11 @@ def fit_prior(
     for name, prior in priors.items():
         vae.prior = prior
         figures = text_statistics(vae.sample(SAMPLES, seed, grammar=False), vae.known)
-        told.append({"prior": f"{name}: {vae.prior.settings.kind}", **figures})
+        told.append({"prior": f"{name}: {prior_table(prior.settings)['kind']}", **figures})
     kept = {key: value for key, value in facts.items() if key != "evaluation"}  # it was that of the other prior
     metrics = {**facts.get("metrics", {}), "validity_prior": told[-1]["validity"]}
     source = {"name": smiles.name, "sha256": sha256(smiles), "molecules": len(rows), "seed": seed}
-    source["settings"] = as_table(settings)
+    source["settings"] = prior_table(settings)
     save_model(folder, vae, {**kept, "metrics": metrics, "prior": source})
     print_table(told)
     remark(f"{len(rows)} molecules, {len(bad)} left out; figures of {SAMPLES} samples without the grammar")

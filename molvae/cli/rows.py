@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from molvae.cli.shell import remark
-from molvae.errors import MolvaeError
+from molvae.errors import DataError, MolvaeError
 
 if TYPE_CHECKING:  # help should load neither torch nor rdkit
     from molvae.data.tables import Row
@@ -14,28 +14,27 @@ if TYPE_CHECKING:  # help should load neither torch nor rdkit
 Reject = dict[str, object]
 
 
-def encodable(
-    vae: "SmilesVAE", rows: Iterable["Row"], source: Path, counted: Literal["line", "row"] = "line"
-) -> tuple[list["Row"], list[Reject]]:
+def encodable(vae: "SmilesVAE", rows: Iterable["Row"], source: Path) -> tuple[list["Row"], list[Reject]]:
     """The rows that the model can read, their texts canonical; and the others with a reason, each told as a remark.
 
     Args:
         vae: the model.
-        rows: their numbers, and their texts as they stand.
+        rows: of a table, as they stand.
         source: the file they are from.
-        counted: what the numbers count; a column of the rejects has this name.
     """
     from molvae.chem.molecule import Molecule
 
     good, bad = [], []
     for row in rows:
         try:
+            if row.fault:
+                raise DataError(row.fault)
             molecule = Molecule.parse(row.text)
             vae.check(molecule.smiles)
             good.append(row._replace(text=molecule.smiles))
         except MolvaeError as error:
-            bad.append({"SMILES": row.text, counted: row.line, "reason": str(error).splitlines()[0]})
-            remark(f"{source}:{row.line}: {error}" if counted == "line" else f"{source}, row {row.line}: {error}")
+            bad.append({"SMILES": row.text, "line": row.line, "reason": str(error).splitlines()[0]})
+            remark(f"{source}:{row.line}: {error}")
     return good, bad
 
 

@@ -24,6 +24,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from molvae import __version__
+
+        print(f"molvae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Design molecules by Bayesian optimisation in the latent space of a SMILES VAE."""
+
+
 # no emoji: ":o:" is part of a SMILES; no wrapping: a message may be searched for, a path in it copied
 out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 log = logging.getLogger("molvae")

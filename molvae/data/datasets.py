@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import model_validator
 
+from molvae.arguments import checked
 from molvae.config import Component, nearest, parse_recipe
 from molvae.data.tables import rdkit_file
 from molvae.errors import DataError, FolderError, UsageError
@@ -90,6 +91,7 @@ def available() -> tuple[Dataset, ...]:
     return tuple(parse_recipe({"name": name, **table}, Dataset, str(path)) for name, table in tables.items())
 
 
+@checked
 def fetch(name: str, out: str | Path, from_files: Iterable[str | Path] = (), progress: Progress | None = None) -> Path:
     """Bring a dataset into the folder ``out`` and return that; one ``.smi`` file a part, its manifest last.
 

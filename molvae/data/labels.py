@@ -1,6 +1,7 @@
 """Labels of a corpus: numbers of its molecules, read from columns or computed by RDKit; any may be missing, NaN."""
 
 import functools
+import logging
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +15,17 @@ from safetensors.numpy import load_file, save
 
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective, named
-from molvae.data.tables import Row, read_rows
+from molvae.data.tables import Row, as_number, read_cells
 from molvae.errors import DataError, UsageError, shorten
 from molvae.folders import write_atomic
 
+log = logging.getLogger("molvae")
+
 LABELS: Final = "labels.safetensors"
 LARGEST: Final = float(np.finfo(np.float32).max)
+
+EXAMPLES: Final = 8
+"""Different texts that are shown of the cells that are no numbers."""
 
 Labels = npt.NDArray[np.float32]
 
@@ -54,29 +60,63 @@ def scored(molecule: Molecule, scores: tuple[str, ...]) -> tuple[float, ...]:
 
 def labelled_rows(path: Path, column: str | None, labels: Sequence[str]) -> Iterator[tuple[Row, tuple[float, ...]]]:
     """`molvae.data.tables.read_rows`, each row with the numbers of its label columns; NaN where there is none."""
-    columns = [read_rows(path, label) for label in labels]
-    for row, *cells in zip(read_rows(path, column), *columns, strict=True):
-        yield row, tuple(_number(cell.text) for cell in cells)
+    for row, cells in read_cells(path, column, labels):
+        yield row, tuple(_usable(as_number(cell)) for cell in cells)
 
 
 def count_rows(paths: Sequence[Path], column: str | None, labels: Sequence[str]) -> int:
-    """Rows of all the files.
+    """Rows of all the files; warns of cells in label columns that hold something else than a number.
 
     Raises:
         DataError: a label column holds not one number.
     """
     rows = 0
-    empty = set(range(len(labels)))
+    numbers = [0] * len(labels)
+    begins = [""] * len(labels)
     for path in paths:
-        for _, numbers in labelled_rows(path, column, labels):
+        others = [_Others() for _ in labels]
+        for row, cells in read_cells(path, column, labels):
             rows += 1
-            empty -= {k for k in empty if not math.isnan(numbers[k])}
-    for k in sorted(empty):
-        texts = (row.text for path in paths for row in read_rows(path, labels[k]))
-        first = next((f"; it begins with {shorten(text)!r}" for text in texts if text), "; it is empty")
-        where = ", ".join(map(str, paths))
-        raise DataError(f"the column {labels[k]!r} of {where} has not one number{first}; labels are columns of numbers")
+            for k, cell in enumerate(cells):
+                if not math.isnan(_usable(as_number(cell))):
+                    numbers[k] += 1
+                elif text := cell.strip():
+                    others[k].add(row.line, text)
+                    begins[k] = begins[k] or text
+        for label, found in zip(labels, others, strict=True):
+            if found.cells:
+                log.warning("%s: %d cells of %r %s", path, found.cells, label, found)
+    for k, label in enumerate(labels):
+        if not numbers[k]:
+            beginning = f"it begins with {shorten(begins[k])!r}" if begins[k] else "it is empty"
+            where = ", ".join(map(str, paths))
+            raise DataError(
+                f"the column {label!r} of {where} has not one number; {beginning}; labels are columns of numbers"
+            )
     return rows
+
+
+class _Others:
+    """The cells of a label column that are neither empty nor numbers: how many, and the first of their texts."""
+
+    def __init__(self) -> None:
+        self.cells = 0
+        self.more = False
+        self.lines: dict[str, int] = {}
+
+    def add(self, line: int, text: str) -> None:
+        self.cells += 1
+        if text not in self.lines:
+            self.more = len(self.lines) == EXAMPLES
+            if not self.more:
+                self.lines[text] = line
+
+    def __str__(self) -> str:
+        examples = ", ".join(f"line {line} {shorten(text, 20)!r}" for text, line in self.lines.items())
+        return (
+            f"hold something else than a number and count as empty: {examples}{', …' if self.more else ''}; "
+            "a number is of digits with a decimal point, such as 6.25 or 1e-3"
+        )
 
 
 class LabelTable:
@@ -165,13 +205,6 @@ def _score(objective: Objective, molecule: Molecule) -> float:
     try:
         return _usable(objective.evaluate(molecule))
     except Exception:  # a descriptor without a value, a function of the user's that raises: this label is missing
-        return math.nan
-
-
-def _number(text: str) -> float:
-    try:
-        return _usable(float(text))
-    except ValueError:
         return math.nan
 
 

@@ -3,16 +3,14 @@
 import csv
 import hashlib
 import itertools
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field
 
+from molvae.arguments import checked
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, as_table, differing_keys
 from molvae.data.labels import (
@@ -39,7 +37,7 @@ from molvae.folders import (
     write_atomic,
     write_json,
 )
-from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
+from molvae.workers import cores, ordered_map
 
 PARTS: Final = ("train", "valid", "test")
 FILES: Final = ("train.smi", "valid.smi", "test.smi", "vocab.json", "rejects.csv")
@@ -65,7 +63,8 @@ class PrepareSettings(Component):
         seed: of the split.
         keep_largest_fragment: of a salt or mixture keep the largest molecule; otherwise its row is rejected.
         max_length: characters of the longest canonical SMILES that is kept.
-        labels: columns of numbers that are kept with the molecules; empty cells and text are missing labels.
+        labels: columns of numbers that are kept with the molecules; empty cells and text are missing labels, and a
+            warning tells of text.
         scores: further labels, computed: what `molvae.chem.objectives.named` understands, such as "qed" or "MolWt".
     """
 
@@ -108,6 +107,7 @@ class _Source(NamedTuple):
     sha256: str
 
 
+@checked
 def prepare(
     source: str | Path,
     out: str | Path,
@@ -146,12 +146,14 @@ def prepare(
     if out.resolve() in (source.resolve(), *source.resolve().parents):
         raise FolderError(f"{out} is where the source lies; take another folder for the corpus")
     asked = {"source": {item.path.name: item.sha256 for item in sources}, "settings": as_table(settings)}
+    done = (out / MANIFEST).exists()  # then its source is not read
+    total = 0 if done else count_rows([item.path for item in sources], settings.column, settings.labels)
     with only_writer(out, "a preparation"):
         if (out / MANIFEST).exists():
             return _finished(out, asked)
         with unfinished(out):
             prepare_scores(settings.scores)
-            facts = _fill(sources, out, settings, progress, workers or _cores())
+            facts = _fill(sources, out, settings, total, progress, workers or cores())
             facts = {"kind": "corpus", **asked, "split": settings.split, "seed": settings.seed, **facts}
             seal(out, [*FILES, LABELS] if properties else list(FILES), **facts, rdkit=RDKIT_VERSION)
     return unseal(out, verify=False)
@@ -159,6 +161,8 @@ def prepare(
 
 def clean(row: Row, settings: PrepareSettings, labels: tuple[float, ...] = ()) -> Accepted | Rejected:
     """The canonical molecule of one row with the row's labels and its scores, or the reason why it is left out."""
+    if row.fault:
+        return Rejected(row, row.fault)
     if not row.text:
         return Rejected(row, "empty")
     try:
@@ -213,10 +217,11 @@ def _deal(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], PrepareSettings]:
     """The files to read, in the order in which their molecules win; the settings with their split decided."""
+    if not source.exists():
+        raise DataError(f"there is no file {source}")
     if not source.is_dir():
         if settings.split == "given":
             raise UsageError(f"split 'given' needs a source in parts; {source} is one file, take random or scaffold")
-        next(labelled_rows(source, settings.column, settings.labels))
         sources = [_Source("", source, sha256(source))]
         return sources, settings.model_copy(update={"split": settings.split or "random"})
     manifest = unseal(source)
@@ -231,8 +236,6 @@ def _resolve(source: Path, settings: PrepareSettings) -> tuple[list[_Source], Pr
         for part in reversed(PARTS)
         if part in files
     ]
-    for item in sources:
-        next(labelled_rows(item.path, settings.column, settings.labels))
     return sources, settings.model_copy(update={"split": settings.split or "given"})
 
 
@@ -250,10 +253,14 @@ def _finished(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill(
-    sources: Sequence[_Source], out: Path, settings: PrepareSettings, progress: Progress | None, workers: int
+    sources: Sequence[_Source],
+    out: Path,
+    settings: PrepareSettings,
+    total: int,
+    progress: Progress | None,
+    workers: int,
 ) -> dict[str, Any]:
     """Write every file but the manifest; give its counts, the longest length and what is labelled."""
-    total = count_rows([item.path for item in sources], settings.column, settings.labels)
     groups: dict[str, str] = {}
     labels = LabelTable(settings.properties)
     done = rejected = 0
@@ -271,7 +278,7 @@ def _fill(
                         labels.add(result.smiles, result.labels)
                 else:
                     rejected += 1
-                    writer.writerow([*result.row, result.reason, item.path.name])
+                    writer.writerow([result.row.line, result.row.text, result.reason, item.path.name])
             done += len(results)
             if progress is not None:
                 progress(done, total)
@@ -282,16 +289,21 @@ def _fill(
             f"({out / 'rejects.csv'} says why), {len(groups)} molecules remain, "
             f"of which valid = {settings.valid}, test = {settings.test}"
         )
-    for part, smiles in parts.items():
-        write_atomic(out / f"{part}.smi", "".join(f"{text}\n" for text in smiles))
-    write_json(out / "vocab.json", {"characters": Vocab.of(groups).characters})
     counts = {part: len(smiles) for part, smiles in parts.items()}
     counts |= {"rejected": rejected, "duplicates": total - rejected - len(groups)}
-    facts: dict[str, Any] = {"counts": counts, "longest": max(map(len, groups))}
-    if labels.names:
-        written = write_labels(out, labels.names, {part: labels.of(smiles) for part, smiles in parts.items()})
-        facts |= {"properties": labels.names, "labelled": written}
-    return facts
+    return {"counts": counts, "longest": max(map(len, groups)), **_write_parts(out, parts, labels)}
+
+
+def _write_parts(out: Path, parts: Mapping[str, Sequence[str]], labels: LabelTable) -> dict[str, Any]:
+    """Write the molecules of each part, their characters and their labels; give what is labelled."""
+    for part, smiles in parts.items():
+        write_atomic(out / f"{part}.smi", "".join(f"{text}\n" for text in smiles))
+    every = itertools.chain.from_iterable(parts.values())
+    write_json(out / "vocab.json", {"characters": Vocab.of(list(every)).characters})
+    if not labels.names:
+        return {}
+    written = write_labels(out, labels.names, {part: labels.of(smiles) for part, smiles in parts.items()})
+    return {"properties": labels.names, "labelled": written}
 
 
 def _read(
@@ -329,29 +341,8 @@ def _cleaned(rows: Iterator[Labelled], settings: PrepareSettings, workers: int) 
     if workers == 1 or len(first) <= small:
         yield from (_clean_chunk(chunk, settings) for chunk in everything)
         return
-    with deaf_to_ctrl_c():
-        pool = ProcessPoolExecutor(workers, mp_context=SPAWN, initializer=follow_parent)
-    waiting: deque[Future[list[Accepted | Rejected]]] = deque()
-    try:
-        for chunk in everything:
-            with deaf_to_ctrl_c():
-                waiting.append(pool.submit(_clean_chunk, chunk, settings))
-            if len(waiting) > 3 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process of the preparation ended before its work: killed, out of memory, or this was "
-            "called by a script that lacks `if __name__ == '__main__':`; run it again, it starts over"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    yield from ordered_map(partial(_clean_chunk, settings=settings), everything, workers)
 
 
 def _clean_chunk(chunk: list[Labelled], settings: PrepareSettings) -> list[Accepted | Rejected]:
     return [clean(row, settings, labels) for row, labels in chunk]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

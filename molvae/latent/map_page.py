@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from molvae.arguments import checked
 from molvae.chem.molecule import Molecule
 from molvae.chem.pictures import small_svg
 from molvae.data.tables import write_table
+from molvae.errors import UsageError
 from molvae.folders import write_atomic
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Drawing:
         return [PALETTE[shade] if shade >= 0 else NONE for shade in self.shade]
 
 
+@checked
 def write_map(frame: "pd.DataFrame", path: str | Path, title: str = "") -> None:
     """Write a map of `molvae.latent.projection.latent_map`, all or nothing, in the format of the ending.
 
@@ -90,6 +93,10 @@ def write_map(frame: "pd.DataFrame", path: str | Path, title: str = "") -> None:
         FolderError: the file cannot be written.
     """
     ending = Path(path).suffix.lower()
+    if len(frame.columns) < 4 or frame.columns[0] != "SMILES" or not len(frame):
+        raise UsageError(
+            "a map has rows, and the columns SMILES, two coordinates and a value, as latent_map gives them"
+        )
     if ending not in PICTURES:
         write_table(frame, path)
     else:
@@ -166,7 +173,7 @@ def _page(frame: "pd.DataFrame", drawing: Drawing) -> str:
         "map": _svg(drawing),
         "points": json.dumps(points, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    template = files("molvae.vae").joinpath("map.html").read_text(encoding="utf-8")
+    template = files("molvae.latent").joinpath("map.html").read_text(encoding="utf-8")
     return re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], template)
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from molvae.arguments import checked
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import named
 from molvae.chem.scoring import score_table
+from molvae.data.tables import as_number
 from molvae.errors import UsageError
 from molvae.vae.model import SmilesVAE
 
@@ -29,6 +31,7 @@ NEIGHBORHOOD: Final = 15
 Points = npt.NDArray[np.float64]
 
 
+@checked
 def latent_map(
     vae: SmilesVAE, table: "pd.DataFrame", color: str = "qed", method: str = "pca", seed: int = 0
 ) -> "pd.DataFrame":
@@ -54,6 +57,8 @@ def latent_map(
     import pandas as pd
 
     check_method(method)
+    if "SMILES" not in table.columns:
+        raise UsageError(f"the table has no column 'SMILES'; its columns are {', '.join(map(str, table.columns))}")
     if len(table) < FEWEST:
         raise UsageError(f"a map has at least {FEWEST} molecules; here are {len(table)}")
     smiles = [Molecule.parse(text).smiles for text in table["SMILES"]]
@@ -99,7 +104,8 @@ def _values(table: "pd.DataFrame", smiles: Sequence[str], color: str) -> tuple[s
     import pandas as pd
 
     if color in table.columns:
-        name, column = color, pd.to_numeric(table[color], errors="coerce")
+        cells = (as_number(cell) if isinstance(cell, str) else cell for cell in table[color])
+        name, column = color, pd.to_numeric(pd.Series(cells), errors="coerce")
     else:
         try:
             objective = named(color)

@@ -45,7 +45,7 @@ def card_text(facts: Mapping[str, Any]) -> str:
         [
             f"# {facts.get('name', 'model')}",
             "",
-            "A character-level SMILES variational autoencoder (bidirectional GRU encoder, GRU decoder).",
+            f"A character-level SMILES variational autoencoder ({_kinds(facts)}).",
             "",
             *_origin(facts),
             "",
@@ -67,6 +67,17 @@ def card_text(facts: Mapping[str, Any]) -> str:
             *_before(facts.get("start")),
         ]
     )
+
+
+def _kinds(facts: Mapping[str, Any]) -> str:
+    """Of encoder and decoder; a fine-tuning has those of the training before."""
+    while "net" not in facts.get("recipe", {}) and "start" in facts:
+        facts = facts["start"]
+    net = facts.get("recipe", {}).get("net", {})
+    kinds = {part: net.get(part, {}).get("kind", "gru") for part in ("encoder", "decoder")}
+    if set(kinds.values()) == {"gru"}:
+        return "bidirectional GRU encoder, GRU decoder"
+    return ", ".join(f"{part} `{kind}`" for part, kind in kinds.items())
 
 
 def _recipe(facts: Mapping[str, Any]) -> list[str]:

@@ -1,17 +1,19 @@
 """z → text: greedy, sampled, or by beam search, a batch at a time; with or without the grammar."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from molvae.data.vocab import END, START
 from molvae.vae.nets.gru_layer import Stepper
-from molvae.vae.nets.nets import Decoder
+from molvae.vae.nets.nets import Decoder, GRUDecoderModule
 
 if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
     from molvae.vae.grammar.mask import Grammar
 
+R = TypeVar("R")
 CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
 BEAM_PRUNE_NATS = 6.0
@@ -41,7 +43,7 @@ def generate(
     Returns:
         ``(batch, longest)`` int64; END fills what follows the end.
     """
-    steps, whole = decoder.stepper(), temperature is None and grammar is None
+    steps, whole = _stepper(decoder), temperature is None and grammar is None
 
     def write(part: Tensor) -> Tensor:
         ids = steps.write(part, longest) if whole else None
@@ -108,7 +110,7 @@ def beam_odds(
     Returns:
         Ids ``(batch, width, longest)`` and their log-odds ``(batch, width)``, −inf where fewer strings were found.
     """
-    steps = decoder.stepper()
+    steps = _stepper(decoder)
     parts = steps.in_parts(lambda part: _beam(steps, part, longest, grammar, width), z, max(1, CHUNK // width))
     if not parts:
         return z.new_zeros((0, width, longest), dtype=torch.long), z.new_zeros((0, width))
@@ -153,6 +155,49 @@ def _beam(steps: Stepper, z: Tensor, longest: int, grammar: "Grammar | None", wi
         if grammar and written:
             written = grammar.advance(written.select(origin), chosen)
     return ids, odds
+
+
+def _stepper(decoder: Decoder) -> Stepper:
+    # of a subclass of the GRU's module, `forward` may be another: its steps are not taken from the weights
+    return decoder.stepper() if type(decoder) is GRUDecoderModule else _ForwardStepper(decoder)
+
+
+class _ForwardStepper:
+    """Single steps of any decoder, by its own ``forward``: a `Stepper`.
+
+    Its scores depend on what else is in the batch, as products of other sizes are rounded otherwise; the GRU's avoid
+    that.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def in_parts(self, run: Callable[[Tensor], R], z: Tensor, most: int, threads: bool = True) -> list[R]:
+        """See `Stepper`; PyTorch has threads of its own."""
+        return [run(part) for part in torch.split(z, most)] if len(z) else []
+
+    def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Stepper`: the points, and the decoder's first states."""
+        return z, self._decoder.initial(z)
+
+    def next(self, ids: Tensor, contribution: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Stepper`."""
+        logits, state = self._decoder(ids[:, None], contribution, state)
+        scores = logits[:, -1].float().clone()
+        scores[:, START] = -torch.inf
+        return scores, state
+
+    def take(self, rows: Tensor, chosen: Tensor) -> Tensor:
+        """See `Stepper`."""
+        return rows[chosen]
+
+    def worth_taking(self, left: int, rows: int) -> bool:
+        """See `Stepper`."""
+        return left < 0.8 * rows
+
+    def write(self, z: Tensor, longest: int) -> None:
+        """See `Stepper`."""
+        return
 
 
 def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:

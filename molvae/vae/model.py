@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from molvae.chem.molecule import Molecule, parse_or_none
+from molvae.arguments import checked
+from molvae.chem.molecule import Molecule, listed, parse_or_none
 from molvae.data.training_index import KnownMolecules
 from molvae.data.vocab import Vocab
-from molvae.errors import SmilesError, UnknownCharacter, UsageError
+from molvae.errors import SmilesError, UnknownCharacter, UsageError, shorten
 from molvae.vae.decoding import beam, generate
 from molvae.vae.nets.nets import Net, gaussian_kl
-from molvae.vae.prior import Normal, Prior
+from molvae.vae.prior import PRIORS, Normal, Prior
 
 if TYPE_CHECKING:  # it loads numba, which few decodings need
     from molvae.vae.grammar.mask import Grammar
 
 ENCODE_BATCH = 1024
-COLDEST = 1e-3
+MIN_TEMPERATURE = 1e-3
 """Lowest temperature: below it the noise drowns in the rounding of float32."""
-WAYS = 4
+BEAM_WIDTH = 4
 """Strings of a beam among which one is sought that RDKit accepts, where the likeliest is refused."""
 
 
@@ -35,6 +36,7 @@ class Posterior:
     mean: Tensor
     logvar: Tensor
 
+    @checked
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw each, ``(batch, latent)``."""
         noise = torch.randn(self.mean.shape, generator=generator).to(self.mean.device)
@@ -75,6 +77,15 @@ class SmilesVAE:
         self.fingerprint, self.known = fingerprint, known
         self.prior: Prior = Normal(self.latent) if prior is None else prior
 
+    def __repr__(self) -> str:
+        weights = sum(part.numel() for part in self.net.parameters()) / 1e6
+        predicts = f", predicts {', '.join(self.properties)}" if self.properties else ""
+        prior = PRIORS.kind_of(type(self.prior.settings))
+        return (
+            f"SmilesVAE({self.latent} latent dimensions, {len(self.vocab.characters)} characters, strings of up to "
+            f"{self.longest}, {weights:.1f} million weights, {prior} prior{predicts})"
+        )
+
     @property
     def latent(self) -> int:
         """Dimensions of the latent space."""
@@ -97,35 +108,23 @@ class SmilesVAE:
 
         return Grammar(self.vocab, self.longest)
 
-    def encode(self, smiles: Sequence[str]) -> Posterior:
+    def encode(self, smiles: str | Sequence[str]) -> Posterior:
         """The posterior of each molecule, in order; each SMILES is brought to its canonical form first.
 
+        Args:
+            smiles: several, or a single one.
+
         Raises:
+            UsageError: something else than strings.
             InvalidSmiles: RDKit cannot read it.
             UnknownCharacter: the canonical SMILES has a character the model never saw.
             SmilesError: it is longer than the model reads.
         """
-        return self.encode_texts([Molecule.parse(text).smiles for text in smiles])
+        return self.encode_texts([Molecule.parse(text).smiles for text in listed(smiles)])
 
-    def encode_rows(self, smiles: Sequence[str]) -> tuple[Posterior, list[int], list[tuple[int, SmilesError]]]:
-        """As `encode`, but goes on where a SMILES cannot be encoded.
-
-        Returns:
-            The posterior of those that can, their numbers in ``smiles``, and number and error of the others.
-        """
-        kept: dict[int, str] = {}
-        refused: list[tuple[int, SmilesError]] = []
-        for row, text in enumerate(smiles):
-            try:
-                kept[row] = Molecule.parse(text).smiles
-                self.check(kept[row])
-            except SmilesError as error:
-                kept.pop(row, None)
-                refused.append((row, error))
-        return self.encode_texts(list(kept.values())), list(kept), refused
-
-    def encode_texts(self, texts: Sequence[str]) -> Posterior:
+    def encode_texts(self, texts: str | Sequence[str]) -> Posterior:
         """The posterior of each string just as it stands, valid or not; raises as `encode` does."""
+        texts = listed(texts)
         tokens = [self._tokens(text) for text in texts]
         longest_first = sorted(range(len(texts)), key=lambda row: -len(tokens[row]))
         mean = torch.zeros(len(texts), self.latent)
@@ -133,7 +132,7 @@ class SmilesVAE:
         for start in range(0, len(texts), ENCODE_BATCH):
             rows = longest_first[start : start + ENCODE_BATCH]
             with torch.inference_mode():
-                found = self.net.encoder.read([tokens[row] for row in rows])
+                found = self.net.read([tokens[row] for row in rows])
             mean[rows], logvar[rows] = found[0].cpu(), found[1].cpu()
         return Posterior(mean, logvar)
 
@@ -154,8 +153,10 @@ class SmilesVAE:
         Raises:
             UsageError: ``z`` has another shape, or the temperature is not a positive number.
         """
-        if temperature is not None and not COLDEST <= temperature < math.inf:
-            raise UsageError(f"a temperature is at least {COLDEST}, or absent for the likeliest; it is {temperature}")
+        if temperature is not None and not MIN_TEMPERATURE <= temperature < math.inf:
+            raise UsageError(
+                f"a temperature is at least {MIN_TEMPERATURE}, or absent for the likeliest; it is {temperature}"
+            )
         z = self._points(z)
         generator = torch.Generator().manual_seed(seed)
 
@@ -164,7 +165,7 @@ class SmilesVAE:
             return [[self.vocab.decode(row)] for row in ids.cpu().tolist()]
 
         def likeliest(points: Tensor, allowed: "Grammar | None") -> list[list[str]]:
-            found = beam(self.net.decoder, points, self.longest, allowed, WAYS)
+            found = beam(self.net.decoder, points, self.longest, allowed, BEAM_WIDTH)
             return [[self.vocab.decode(ids) for ids in ways.tolist()] for ways in found]
 
         texts = [text for (text,) in written(z, None)]
@@ -180,8 +181,15 @@ class SmilesVAE:
             refused = [row for row, text in zip(refused, valid, strict=True) if text is None]
         return texts
 
+    @checked
     def sample(self, n: int, seed: int = 0, temperature: float | None = None, grammar: bool = True) -> list[str]:
-        """Strings decoded from ``n`` points of the prior."""
+        """Strings decoded from ``n`` points of the prior.
+
+        Raises:
+            UsageError: ``n`` is negative, or the temperature is not a positive number.
+        """
+        if n < 0:
+            raise UsageError(f"n is 0 or more samples; it is {n}")
         return self.decode(self.prior.sample(n, seed), temperature, seed + 1, grammar)
 
     def predict(self, z: Tensor) -> Tensor:
@@ -204,7 +212,11 @@ class SmilesVAE:
         return 0 < len(text) <= self.longest and all(character in self.vocab.characters for character in text)
 
     def _points(self, z: Tensor) -> Tensor:
-        z = torch.as_tensor(z, dtype=torch.float32).to(self.device)
+        try:
+            z = torch.as_tensor(z, dtype=torch.float32).to(self.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            came = f"{type(z).__name__} ({shorten(str(error))})"
+            raise UsageError(f"latent points are a tensor or array (n, {self.latent}); this is a {came}") from None
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise UsageError(f"latent points come as (n, {self.latent}) for this model; these are {tuple(z.shape)}")
         return z

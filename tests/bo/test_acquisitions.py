@@ -1,5 +1,4 @@
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -7,8 +6,10 @@ import torch
 from botorch.acquisition import LogExpectedImprovement
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 
-from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Observations, Taste, Thompson, log_probability
-from molvae.bo.discrete_posterior import Finite, moments
+from molvae.bo.acquisitions import SCREEN, UCB, Candidates, LogEI, Thompson
+from molvae.bo.discrete_posterior import DiscretePosterior, moments
+from molvae.bo.observations import Observations
+from molvae.bo.scalarization import Scalarization, log_feasibility
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 from molvae.config import parse_recipe
 from molvae.errors import RecipeError
@@ -25,7 +26,7 @@ def column(*values):
 
 def normal(mean, covariance):
     """A model whose points go by their numbers, and all of them as candidates."""
-    model = Finite(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
+    model = DiscretePosterior(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
     return model, Candidates(model.rows, model.mean, model.sd, torch.ones(len(model.mean), dtype=torch.float64))
 
 
@@ -39,80 +40,80 @@ def choices(model, X):
 
 
 @pytest.fixture(scope="module")
-def line():
+def line(layout):
     """f(x) = −x², seen at seven points of a line."""
     X = column(-3.0, -2.0, -1.5, 1.5, 2.0, 2.5, 3.0)
-    return LatentGP()(X, -(X**2)), Observations(X, -(X**2))
+    return LatentGP()(X, -(X**2), layout(latent=1)), Observations(X, -(X**2))
 
 
 @pytest.fixture(scope="module")
-def compromise():
+def compromise(layout):
     """Two objectives that pull x to −1 and to 1."""
     X = column(-3.0, -2.0, 0.0, 2.0, 3.0)
     Y = torch.cat([-((X + 1) ** 2), -((X - 1) ** 2)], dim=1)
-    return LatentGP()(X, Y), Observations(X, Y)
+    return LatentGP()(X, Y, layout(latent=1)), Observations(X, Y)
 
 
 @pytest.fixture(scope="module")
-def fragments():
+def fragments(layout):
     """A hundred candidates of a Gaussian process on counts, with one objective or two."""
     rng = np.random.default_rng(0)
     X, C = (torch.from_numpy(rng.integers(0, 4, (n, 8)).astype(np.uint8)) for n in (15, 100))
     Y = torch.stack([X[:, 0] - X[:, 1], X[:, 2] * X[:, 3]], dim=1).double()
 
     def make(m):
-        model = AdditiveGP(iterations=0)(X, Y[:, :m])
+        model = AdditiveGP(iterations=0)(X, Y[:, :m], layout(counts=8))
         return model, Observations(X, Y[:, :m]), choices(model, C)
 
     return make
 
 
-class TestTaste:
+class TestScalarization:
     def test_by_hand(self):
-        two = {"low": torch.zeros(2), "spread": torch.tensor([1.0, 2.0]), "shares": torch.tensor([0.6, 0.8])}
+        two = {"reference": torch.zeros(2), "spread": torch.tensor([1.0, 2.0]), "weights": torch.tensor([0.6, 0.8])}
         mean, sd = torch.tensor([[3.0, 8.0], [3.0, 4.0], [-3.0, 8.0]]), torch.tensor([[0.0, 1.0], [0.3, 2.0], [0, 0]])
-        assert Taste(0.0, **two)(mean, sd).tolist() == pytest.approx([5.0, 2.5, -5.0])
-        assert Taste(2.0, **two)(mean, sd).tolist() == pytest.approx([5.0, 5.0, -5.0])
+        assert Scalarization(0.0, **two)(mean, sd).tolist() == pytest.approx([5.0, 2.5, -5.0])
+        assert Scalarization(2.0, **two)(mean, sd).tolist() == pytest.approx([5.0, 5.0, -5.0])
 
     def test_of_one_objective_the_order_is_that_of_the_upper_confidence_bound(self):
         mean, sd = torch.randn(2, 30, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         seen = Observations(column(0.0, 1.0, 2.0), column(5.0, 9.0, -40.0))
         for seed in range(5):
-            taste = UCB().taste(seen, np.random.default_rng(seed))
-            expected = (mean + taste.weight * sd.abs())[:, 0].argsort()
-            assert taste(mean, sd.abs()).argsort().tolist() == expected.tolist()
+            drawn = UCB().scalarize(seen, np.random.default_rng(seed))
+            expected = (mean + drawn.exploration * sd.abs())[:, 0].argsort()
+            assert drawn(mean, sd.abs()).argsort().tolist() == expected.tolist()
 
     def test_weights_are_drawn_log_uniformly(self):
         seen, rng = Observations(column(0.0, 1.0), column(0.0, 1.0)), np.random.default_rng(0)
-        weights = np.log10([UCB(weights=(0.1, 10.0)).taste(seen, rng).weight for _ in range(2000)])
+        weights = np.log10([UCB(weights=(0.1, 10.0)).scalarize(seen, rng).exploration for _ in range(2000)])
         assert weights.min() > -1
         assert weights.max() < 1
         assert np.histogram(weights, 4, (-1, 1))[0] / 2000 == pytest.approx([0.25] * 4, abs=0.04)
 
     def test_objectives_are_measured_from_the_reference_in_their_spread(self):
         Y = torch.tensor([[1.0, 30.0], [2.0, 20.0], [0.0, 0.0]], dtype=torch.float64)
-        taste = UCB().taste(Observations(Y, Y), np.random.default_rng(0))
-        assert taste.low.tolist() == infer_reference_point(Y[:2]).tolist()
-        assert taste.spread.tolist() == Y.std(0).tolist()
+        drawn = UCB().scalarize(Observations(Y, Y), np.random.default_rng(0))
+        assert drawn.reference.tolist() == infer_reference_point(Y[:2]).tolist()
+        assert drawn.spread.tolist() == Y.std(0).tolist()
         point = torch.tensor([7.0, 8.0], dtype=torch.float64)
-        assert UCB().taste(Observations(Y, Y, point), np.random.default_rng(0)).low is point
-        one = UCB().taste(Observations(Y, Y[:, :1]), np.random.default_rng(0))
-        assert (one.low.tolist(), one.shares.tolist()) == ([0.0], [1.0])
+        assert UCB().scalarize(Observations(Y, Y, point), np.random.default_rng(0)).reference is point
+        one = UCB().scalarize(Observations(Y, Y[:, :1]), np.random.default_rng(0))
+        assert (one.reference.tolist(), one.weights.tolist()) == ([0.0], [1.0])
 
     @pytest.mark.parametrize("Y", [column(3.0), column(3.0, 3.0), column(*[0.1] * 7)])
     def test_equal_outcomes_have_a_spread_of_1(self, Y):
-        assert UCB().taste(Observations(Y, Y), np.random.default_rng(0)).spread.tolist() == [1.0]
+        assert UCB().scalarize(Observations(Y, Y), np.random.default_rng(0)).spread.tolist() == [1.0]
 
     @pytest.mark.parametrize("m", [2, 3])
     def test_over_many_draws_the_mth_power_is_the_hypervolume(self, m):
-        """Of points above the reference: the theorem that shares are drawn for, times a constant of the sphere."""
+        """Of points above the reference: the theorem that weights are drawn for, times a constant of the sphere."""
         Y = torch.rand(6, m, dtype=torch.float64, generator=torch.Generator().manual_seed(m)) + 0.3
         seen, rng = Observations(Y, Y, torch.zeros(m, dtype=torch.float64)), np.random.default_rng(0)
-        tastes = [UCB(weights=ALWAYS_0).taste(seen, rng) for _ in range(5_000)]
-        assert all(taste.shares.norm().item() == pytest.approx(1) for taste in tastes[:10])
-        scores = torch.stack([taste(Y, Y) for taste in tastes])
+        draws = [UCB(weights=ALWAYS_0).scalarize(seen, rng) for _ in range(5_000)]
+        assert all(drawn.weights.norm().item() == pytest.approx(1) for drawn in draws[:10])
+        scores = torch.stack([drawn(Y, Y) for drawn in draws])
         constant = math.pi ** (m / 2) / 2**m / math.gamma(m / 2 + 1)
-        volumes = (Y / tastes[0].spread).prod(1)
+        volumes = (Y / draws[0].spread).prod(1)
         assert ((scores**m).mean(0) * constant).tolist() == pytest.approx(volumes.tolist(), rel=0.06)
 
 
@@ -154,7 +155,7 @@ class TestUCB:
         rows = UCB(weights=(0.3, 30.0))(model, self.seen, candidates, 30).rows
         assert 5 < sum(row < sure for row in rows) < 25
 
-    def test_shares_decide_between_objectives(self):
+    def test_weights_decide_between_objectives(self):
         """Two specialists and an all-rounder, between which no draw is sure: each is some batch's first."""
         mean = [[2.0, 0.1], [0.1, 2.0], [1.0, 1.0], [0.05, 0.05]]
         model, candidates = normal(mean, [np.zeros((4, 4)).tolist()] * 2)
@@ -171,12 +172,12 @@ class TestUCB:
             assert {UCB()(model, seen, candidates, 1, seed).rows for seed in range(20)} == {(best,)}
 
     @pytest.mark.parametrize(("m", "scale"), [(1, 2.0**-30), (1, 2.0**30), (2, 2.0**-15), (2, 2.0**30)])
-    def test_whatever_unit_utilities_have_the_choice_is_the_same(self, fragments, m, scale):
+    def test_whatever_unit_utilities_have_the_choice_is_the_same(self, fragments, layout, m, scale):
         """Of several, BoTorch's reference point asks for ranges above 1e-7."""
         model, seen, candidates = fragments(m)
         expected = UCB()(model, seen, candidates, 6)
         scaled = Observations(seen.X, scale * seen.Y)
-        other = AdditiveGP(iterations=0)(scaled.X, scaled.Y)
+        other = AdditiveGP(iterations=0)(scaled.X, scaled.Y, layout(counts=8))
         found = UCB()(other, scaled, choices(other, candidates.X), 6)
         assert found.rows == expected.rows
         assert found.values == pytest.approx(expected.values)
@@ -218,10 +219,10 @@ class TestLogEI:
             point = torch.tensor(reference, dtype=torch.float64)
             assert LogEI()(model, Observations(seen.X, seen.Y, point), candidates, 1).rows == (best,)
 
-    def test_its_taste_is_that_of_the_upper_confidence_bound(self, compromise):
-        found, expected = (kind.taste(compromise[1], np.random.default_rng(3)) for kind in (LogEI(), UCB()))
-        assert found.weight == expected.weight
-        assert found.shares.tolist() == expected.shares.tolist()
+    def test_its_scalarization_is_that_of_the_upper_confidence_bound(self, compromise):
+        found, expected = (kind.scalarize(compromise[1], np.random.default_rng(3)) for kind in (LogEI(), UCB()))
+        assert found.exploration == expected.exploration
+        assert found.weights.tolist() == expected.weights.tolist()
 
 
 def phi(x):
@@ -251,7 +252,7 @@ class TestThompson:
         rows = [Thompson()(model, self.seen, candidates, 5, seed).rows for seed in range(40)]
         assert {row for batch in rows for row in batch} == set(range(20))
 
-    def test_shares_shrink_what_a_candidate_may_turn_out_to_be(self):
+    def test_a_factor_shrinks_what_a_candidate_may_turn_out_to_be(self):
         model, candidates = independent([0.0, -1.0], [0.01, 5.0])
         shrunk = Candidates(candidates.X, candidates.mean, candidates.sd, torch.tensor([1.0, 0.1]).double())
         often, hardly = (
@@ -292,41 +293,41 @@ class TestConstraints:
     def test_probability_by_hand(self):
         mean = torch.tensor([[1.0, 0.0], [-2.0, 9.0], [1.0, 3.0], [-1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
         sd = torch.tensor([[1.0, 1.0], [0.5, 1.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
-        found = log_probability(mean, sd).exp().tolist()
+        found = log_feasibility(mean, sd).exp().tolist()
         assert found == pytest.approx([phi(1) / 2, phi(-4), 1, 0, 1], rel=1e-6)
-        far = log_probability(column(-40.0, -1.0), column(1.0, 0.0))
+        far = log_feasibility(column(-40.0, -1.0), column(1.0, 0.0))
         assert far.isfinite().all()
         assert far[0] == pytest.approx(-804.6, abs=0.1)
 
     def test_the_score_by_hand(self):
         """Best feasible −5; gains of 3 and −2 spreads, √8 each."""
-        taste = UCB(weights=ALWAYS_1).taste(self.seen, np.random.default_rng(0))
+        drawn = UCB(weights=ALWAYS_1).scalarize(self.seen, np.random.default_rng(0))
         unit = math.sqrt(8)
         mean = torch.tensor([[-6.0 + 3 * unit, 1.0], [-6.0 - 2 * unit, -1.0]], dtype=torch.float64)
-        found = taste(mean, torch.ones_like(mean)).tolist()
+        found = drawn(mean, torch.ones_like(mean)).tolist()
         expected = [phi(1) * math.log1p(math.exp(3)), phi(-1) * math.log1p(math.exp(-2))]
         assert found == pytest.approx([math.log(value) for value in expected])
 
     @pytest.mark.parametrize("level", [-100.0, -5.0, 100.0])
     def test_whatever_the_sign_of_the_score_more_probable_is_better_and_so_is_more(self, level):
-        taste = UCB().taste(self.seen, np.random.default_rng(0))
+        drawn = UCB().scalarize(self.seen, np.random.default_rng(0))
         mean = torch.tensor([[level, 0.5], [level, -0.5], [level - 1, 0.5]], dtype=torch.float64)
-        scores = taste(mean, torch.ones_like(mean))
+        scores = drawn(mean, torch.ones_like(mean))
         assert scores[0] > scores[1]
         assert scores[0] > scores[2]
 
     def test_before_any_is_feasible_the_probability_alone_counts(self):
-        taste = UCB().taste(self.none, np.random.default_rng(0))
+        drawn = UCB().scalarize(self.none, np.random.default_rng(0))
         mean = torch.tensor([[0.0, -1.0], [99.0, -1.0], [-99.0, -0.5]], dtype=torch.float64)
-        assert taste(mean, torch.ones_like(mean)).exp().tolist() == pytest.approx([phi(-1), phi(-1), phi(-0.5)])
+        assert drawn(mean, torch.ones_like(mean)).exp().tolist() == pytest.approx([phi(-1), phi(-1), phi(-0.5)])
 
-    def test_the_incumbent_is_the_best_feasible_by_the_same_shares(self):
+    def test_the_incumbent_is_the_best_feasible_by_the_same_weights(self):
         Y = torch.tensor([[1.0, 3.0, 1.0], [3.0, 1.0, 1.0], [9.0, 9.0, -1.0]], dtype=torch.float64)
         seen = Observations(Y, Y, torch.zeros(2, dtype=torch.float64), (2,))
         for seed in range(5):
-            taste = UCB().taste(seen, np.random.default_rng(seed))
-            scores = (Y[:2, :2] / Y[:, :2].std(0) / taste.shares).amin(1)
-            assert taste.best == pytest.approx(scores.max().item())
+            drawn = UCB().scalarize(seen, np.random.default_rng(seed))
+            scores = (Y[:2, :2] / Y[:, :2].std(0) / drawn.weights).amin(1)
+            assert drawn.incumbent == pytest.approx(scores.max().item())
 
     @pytest.mark.parametrize("acquisition", [UCB(), LogEI(), Thompson()], ids=["ucb", "logei", "thompson"])
     def test_a_sure_violation_is_chosen_last(self, acquisition):
@@ -357,64 +358,16 @@ class TestConstraints:
         """Only the third is both feasible and beyond the front."""
         Y = torch.tensor([[1.0, 1.0, 3.0], [3.0, 1.0, 1.0], [9.0, -1.0, 9.0]], dtype=torch.float64)
         mean = torch.tensor([[2.0, 3.0, 0.5], [9.0, -3.0, 9.0], [4.0, 2.0, 4.0], *Y.tolist()], dtype=torch.float64)
-        model = Finite(mean, 0.01 * torch.eye(6, dtype=torch.float64).expand(3, 6, 6))
+        model = DiscretePosterior(mean, 0.01 * torch.eye(6, dtype=torch.float64).expand(3, 6, 6))
         seen = Observations(model.rows[3:], Y, torch.zeros(2, dtype=torch.float64), (1,))
-        shares = torch.ones(3, dtype=torch.float64)
-        candidates = Candidates(model.rows[:3], model.mean[:3], model.sd[:3], shares)
+        factor = torch.ones(3, dtype=torch.float64)
+        candidates = Candidates(model.rows[:3], model.mean[:3], model.sd[:3], factor)
         assert acquisition(model, seen, candidates, 1).rows == (2,)
         infeasible = Observations(seen.X[2:], seen.Y[2:], seen.reference, (1,))
         assert acquisition(model, infeasible, candidates, 1).rows in ((0,), (2,))
 
 
-@pytest.mark.parametrize("m", [1, 2])
-@pytest.mark.parametrize("acquisition", [UCB(), LogEI(samples=16), Thompson()], ids=["ucb", "logei", "thompson"])
-class TestEach:
-    """What every acquisition promises."""
-
-    def test_a_batch_has_different_rows_and_finite_values(self, acquisition, m, fragments):
-        model, seen, candidates = fragments(m)
-        choice = acquisition(model, seen, candidates, 7)
-        assert len(choice.rows) == len(choice.values) == len(set(choice.rows)) == 7
-        assert set(choice.rows) <= set(range(100))
-        assert np.isfinite(choice.values).all()
-
-    def test_it_is_pure_and_quiet(self, acquisition, m, fragments):
-        model, seen, candidates = fragments(m)
-        before, mean = torch.random.get_rng_state(), candidates.mean.clone()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            found = [acquisition(model, seen, candidates, 5, seed) for seed in (1, 1, 2)]
-        assert found[0] == found[1] != found[2]
-        assert torch.equal(torch.random.get_rng_state(), before)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(12345)
-            assert acquisition(model, seen, candidates, 5, 1) == found[0]
-        assert torch.equal(candidates.mean, mean)
-
-    @pytest.mark.parametrize("n", [1, 3])
-    def test_fewer_candidates_than_q_are_all_taken(self, acquisition, m, n, fragments):
-        model, seen, candidates = fragments(m)
-        few = choices(model, candidates.X[:n])
-        assert sorted(acquisition(model, seen, few, 10).rows) == list(range(n))
-
-    def test_many_more_than_are_screened_may_be_asked_for(self, acquisition, m, fragments):
-        """Though the tastes agree on which are best."""
-        model, seen, candidates = fragments(m)
-        if isinstance(acquisition, UCB):
-            acquisition = UCB(weights=ALWAYS_0)
-        q = 2 * SCREEN + 5
-        assert len(set(acquisition(model, seen, candidates, q).rows)) == q
-
-    def test_candidates_that_look_alike_are_candidates(self, acquisition, m, fragments):
-        """Stereoisomers have the same counts."""
-        model, seen, candidates = fragments(m)
-        twins = choices(model, candidates.X[:4].repeat(5, 1))
-        choice = acquisition(model, seen, twins, 8)
-        assert len(set(choice.rows)) == 8
-        assert np.isfinite(choice.values).all()
-
-    def test_one_observation_is_enough(self, acquisition, m, fragments):
-        _, seen, candidates = fragments(m)
-        one = Observations(seen.X[:1], seen.Y[:1])
-        model = AdditiveGP(iterations=0)(one.X, one.Y)
-        assert len(set(acquisition(model, one, choices(model, candidates.X), 3).rows)) == 3
+def test_without_exploration_as_many_as_one_likes_may_be_asked_for(fragments):
+    """Though the scalarizations agree on which are best."""
+    q = 2 * SCREEN + 5
+    assert len(set(UCB(weights=ALWAYS_0)(*fragments(1), q).rows)) == q

@@ -8,10 +8,15 @@ from gpytorch.means import ZeroMean
 from scipy.stats import multivariate_normal, norm
 
 from molvae.bo import additive
-from molvae.bo.additive import COUNTS, DESCRIPTORS, AdditiveModel, Hyper
+from molvae.bo.additive import AdditiveModel, Hyper
 from molvae.bo.kernels import MinMaxKernel
+from molvae.bo.layout import FeatureLayout
 
 NOISE = 0.05
+COUNTS, DESCRIPTORS = 12, 25
+FRAGMENTS = FeatureLayout((("counts", 8), ("descriptors", 0), ("latent", 0)))
+ALL = FeatureLayout((("counts", COUNTS), ("descriptors", DESCRIPTORS), ("latent", 3)))
+NO_LATENT = FeatureLayout((("counts", COUNTS), ("descriptors", DESCRIPTORS), ("latent", 0)))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,7 @@ def observed():
 def together():
     """Forty rows of counts in twelve columns, descriptors in units of their own, and points of three dimensions."""
     rng = np.random.default_rng(5)
-    counts = np.pad(rng.integers(0, 4, (40, 12)), ((0, 0), (0, COUNTS - 12)))
+    counts = rng.integers(0, 4, (40, COUNTS))
     described = rng.normal(size=(40, DESCRIPTORS)) * rng.uniform(1, 50, DESCRIPTORS) + 100
     return torch.from_numpy(np.concatenate([counts, described, rng.normal(size=(40, 3))], 1))
 
@@ -38,7 +43,7 @@ def minmax(A, B):
 def test_posterior_is_the_textbook_formula(observed):
     X, Y = observed[0], observed[1][:, :1]
     Z = torch.from_numpy(np.random.default_rng(1).integers(0, 9, (5, 8)))
-    normal = AdditiveModel(X, Y, NOISE, 0).posterior(Z).distribution
+    normal = AdditiveModel(X, Y, FRAGMENTS, NOISE, 0).posterior(Z).distribution
     shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
     K = minmax(X, X) + NOISE * np.eye(len(X))
     mean = minmax(Z, X) @ np.linalg.solve(K, (Y.numpy() - shift) / spread)
@@ -66,7 +71,7 @@ def mixed(hyper, X, A, B):
 def test_with_all_parts_it_is_the_textbook_formula_for_the_sum_of_their_kernels(together, iterations):
     X, Z = together[:30], together[30:]
     Y = torch.randn(30, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    model = AdditiveModel(X, Y, NOISE, iterations)
+    model = AdditiveModel(X, Y, ALL, NOISE, iterations)
     [hyper] = model.hyper
     shift, spread = Y.numpy().mean(), Y.numpy().std(ddof=1)
     K, across = mixed(hyper, X, X, X) + float(hyper.noise) * np.eye(30), mixed(hyper, X, Z, X)
@@ -78,7 +83,7 @@ def test_with_all_parts_it_is_the_textbook_formula_for_the_sum_of_their_kernels(
 
 
 def test_before_any_iteration_hyper_parameters_are_the_medians_of_their_priors(together):
-    [hyper] = AdditiveModel(together, together[:, :1].double(), NOISE, 0).hyper
+    [hyper] = AdditiveModel(together, together[:, :1].double(), ALL, NOISE, 0).hyper
     assert hyper.shares.tolist() == pytest.approx([1 / 3] * 3)
     assert torch.cat(hyper.lengths).tolist() == [1.0] * (DESCRIPTORS + 3)
     assert float(hyper.noise) == pytest.approx(NOISE)
@@ -95,7 +100,7 @@ def log_density(deviations, X, y):
 def test_hyper_parameters_are_at_the_highest_posterior_density(together):
     rng = np.random.default_rng(3)
     y = np.sin(np.asarray(together[:, COUNTS + 4] - 100)) + rng.normal(size=40) * 0.1
-    [hyper] = AdditiveModel(together, torch.from_numpy(y)[:, None], NOISE, 500).hyper
+    [hyper] = AdditiveModel(together, torch.from_numpy(y)[:, None], ALL, NOISE, 500).hyper
     y = (y - y.mean()) / y.std(ddof=1)
     logits = np.log(hyper.shares) / 2
     free = [torch.cat(hyper.lengths).log().numpy(), [np.log(float(hyper.noise) / NOISE)]]
@@ -112,14 +117,14 @@ def test_each_outcome_has_most_of_the_kernel_that_it_hangs_on(together):
     lengths = [np.full(DESCRIPTORS, 2.0), np.ones(3)]
     kernels = [mixed(Hyper(share, lengths, 0.0), together, together, together) for share in np.eye(3)]
     Y = np.stack([rng.multivariate_normal(np.zeros(40), kernel + 1e-6 * np.eye(40)) for kernel in kernels], 1)
-    model = AdditiveModel(together, torch.from_numpy(Y), NOISE, 15)
+    model = AdditiveModel(together, torch.from_numpy(Y), ALL, NOISE, 15)
     assert [int(one.shares.argmax()) for one in model.hyper] == [0, 1, 2]
 
 
 def test_a_descriptor_that_decides_has_the_shortest_length():
     rng = np.random.default_rng(1)
     X = torch.from_numpy(np.concatenate([np.zeros((60, COUNTS)), rng.normal(size=(60, DESCRIPTORS))], 1))
-    [hyper] = AdditiveModel(X, torch.sin(2 * X[:, COUNTS + 7 : COUNTS + 8]), NOISE, 15).hyper
+    [hyper] = AdditiveModel(X, torch.sin(2 * X[:, COUNTS + 7 : COUNTS + 8]), NO_LATENT, NOISE, 15).hyper
     [lengths] = hyper.lengths
     assert int(lengths.argmin()) == 7
     assert lengths[7] < 0.5 < lengths[torch.arange(DESCRIPTORS) != 7].min()
@@ -128,7 +133,9 @@ def test_a_descriptor_that_decides_has_the_shortest_length():
 def test_a_descriptor_that_one_molecule_in_a_hundred_has_hardly_sets_it_apart():
     X = torch.zeros(100, COUNTS + DESCRIPTORS, dtype=torch.float64)
     X[0, -1] = 1
-    posterior = AdditiveModel(X[1:], torch.linspace(0, 1, 99, dtype=torch.float64)[:, None], NOISE, 0).posterior(X[:1])
+    posterior = AdditiveModel(
+        X[1:], torch.linspace(0, 1, 99, dtype=torch.float64)[:, None], NO_LATENT, NOISE, 0
+    ).posterior(X[:1])
     alike = np.exp(-((1 / 0.3) ** 2) / (2 * DESCRIPTORS))
     known = 99 / (99 + NOISE)  # of the variance, where 99 are wholly alike
     assert posterior.variance.item() / (99 * 100 / 12 / 98**2) == pytest.approx(1 - known * ((1 + alike) / 2) ** 2)
@@ -136,10 +143,10 @@ def test_a_descriptor_that_one_molecule_in_a_hundred_has_hardly_sets_it_apart():
 
 def test_several_outcomes_are_modelled_each_on_its_own_in_any_batch(together):
     Y = torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    both = AdditiveModel(together[:30], Y, NOISE, 5)
+    both = AdditiveModel(together[:30], Y, ALL, NOISE, 5)
     Z = together[torch.tensor([[30, 31], [38, 39], [35, 35]])]
     for k in range(2):
-        alone = AdditiveModel(together[:30], Y[:, k : k + 1], NOISE, 5).posterior(Z)
+        alone = AdditiveModel(together[:30], Y[:, k : k + 1], ALL, NOISE, 5).posterior(Z)
         torch.testing.assert_close(both.posterior(Z).mean[..., k], alone.mean[..., 0])
         torch.testing.assert_close(both.posterior(Z).variance[..., k], alone.variance[..., 0])
 
@@ -150,7 +157,7 @@ def test_hyper_parameters_are_fitted_by_one_thread_and_the_others_given_back(tog
     monkeypatch.setattr(additive, "minimize", lambda *_, **__: threads.append(torch.get_num_threads()) or 1 / 0)
     try:
         with pytest.raises(ZeroDivisionError):
-            AdditiveModel(together, together[:, :1].double(), NOISE, 1)
+            AdditiveModel(together, together[:, :1].double(), ALL, NOISE, 1)
         assert (threads, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)
@@ -159,9 +166,9 @@ def test_hyper_parameters_are_fitted_by_one_thread_and_the_others_given_back(tog
 def test_hyper_parameters_are_fitted_to_some_of_many_observations(together, monkeypatch):
     fitted, fit = [], additive._likeliest
     monkeypatch.setattr(additive, "_likeliest", lambda *given: fitted.append(given[2].tolist()) or fit(*given))
-    monkeypatch.setattr(additive, "JUDGED", 14)
+    monkeypatch.setattr(additive, "FIT_SUBSET", 14)
     Y = torch.arange(40.0, dtype=torch.float64)[:, None]
-    AdditiveModel(together, Y, NOISE, 1)
+    AdditiveModel(together, Y, ALL, NOISE, 1)
     expected = ((Y - Y.mean()) / Y.std())[::3, 0]
     assert fitted == [expected.tolist()]  # of 40 the 1st, 4th, … 40th
 
@@ -178,7 +185,7 @@ def test_it_is_botorchs_gaussian_process_with_this_kernel_and_noise(observed, m,
         mean_module=ZeroMean(),
         outcome_transform=Standardize(m),
     )
-    ours = AdditiveModel(observed[0], Y, NOISE, 0)
+    ours = AdditiveModel(observed[0], Y, FRAGMENTS, NOISE, 0)
     Z = torch.randint(0, 6, (*batch, 4, 8), generator=torch.Generator().manual_seed(2))
     found, expected = ours.posterior(Z), theirs.posterior(Z.double())
     assert found.mean.shape == found.variance.shape == (*batch, 4, m)
@@ -198,13 +205,13 @@ def test_sums_of_counts_above_255_are_counted(observed):
     X = torch.full((2, 8), 200, dtype=torch.uint8)
     X[1] = 100
     Y = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-    small, large = AdditiveModel(X // 100, Y, NOISE, 0), AdditiveModel(X, Y, NOISE, 0)
+    small, large = AdditiveModel(X // 100, Y, FRAGMENTS, NOISE, 0), AdditiveModel(X, Y, FRAGMENTS, NOISE, 0)
     assert small.posterior(X[:1] // 100).mean.item() == pytest.approx(large.posterior(X[:1]).mean.item(), rel=1e-12)
 
 
-def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed):
+def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed, layout):
     X, Y = observed
-    posterior = AdditiveModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, NOISE, 0).posterior(
+    posterior = AdditiveModel(torch.cat([X, torch.zeros_like(X[:, :1])], 1), Y, layout(counts=9), NOISE, 0).posterior(
         torch.tensor([[0] * 8 + [1]])
     )
     assert posterior.mean[0].tolist() == pytest.approx(Y.mean(0).tolist())
@@ -212,10 +219,12 @@ def test_far_from_all_that_was_seen_it_believes_what_it_believed_before(observed
 
 
 @pytest.mark.parametrize(("n", "value"), [(1, 7.0), (3, 7.0), (7, 0.1)])
-def test_one_observation_or_equal_ones_say_their_value_and_leave_doubt(n, value):
+def test_one_observation_or_equal_ones_say_their_value_and_leave_doubt(layout, n, value):
     """The standard deviation of seven times 0.1 is not zero in floating point."""
     X = torch.eye(n + 1, dtype=torch.uint8)
-    posterior = AdditiveModel(X[:n], torch.full((n, 1), value, dtype=torch.float64), NOISE, 0).posterior(X)
+    posterior = AdditiveModel(
+        X[:n], torch.full((n, 1), value, dtype=torch.float64), layout(counts=n + 1), NOISE, 0
+    ).posterior(X)
     assert posterior.mean[:, 0].tolist() == pytest.approx([value] * (n + 1))
     assert posterior.variance[-1].item() == pytest.approx(1.0)
     assert posterior.variance[0].item() == pytest.approx(NOISE / (1 + NOISE))

@@ -11,7 +11,7 @@ from botorch.sampling import SobolQMCNormalSampler
 from gpytorch.distributions import MultitaskMultivariateNormal
 
 from molvae.bo import discrete_posterior as finite
-from molvae.bo.discrete_posterior import Finite, moments
+from molvae.bo.discrete_posterior import DiscretePosterior, moments
 from molvae.bo.surrogates import AdditiveGP, LatentGP
 
 
@@ -27,20 +27,21 @@ def points():
 
 
 @pytest.fixture(scope="module")
-def model(surrogate, points):
+def model(surrogate, points, layout):
     """With one outcome or two."""
 
     def fit(m):
         Y = torch.stack([points[:12, 0] - points[:12, 1] ** 2, 50 + 0.1 * points[:12, 2]], dim=1)
-        return surrogate(points[:12], Y[:, :m])
+        where = layout(counts=6) if isinstance(surrogate, AdditiveGP) else layout(latent=6)
+        return surrogate(points[:12], Y[:, :m], where)
 
     return {m: fit(m) for m in (1, 2)}
 
 
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize("rows", [[[3], [17], [3]], [[[0], [19]], [[5], [6]], [[13], [2]]]])
-def test_at_its_rows_it_believes_what_the_model_believes(model, points, m, rows):
-    one = Finite.of(model[m], points)
+def test_at_its_rows_it_is_the_posterior_of_the_model(model, points, m, rows):
+    one = DiscretePosterior.of(model[m], points)
     asked = torch.tensor(rows, dtype=torch.float64)
     with torch.no_grad():
         found, expected = one.posterior(asked), model[m].posterior(points[asked[..., 0].long()])
@@ -69,7 +70,7 @@ def test_outcomes_are_told_apart_however_the_distribution_orders_them(interleave
         joint = joint[order][:, order]
     normal = MultitaskMultivariateNormal(mean, joint, interleaved=interleaved)
     model = SimpleNamespace(posterior=lambda X: GPyTorchPosterior(normal))
-    one = Finite.of(model, torch.zeros(3, 1))
+    one = DiscretePosterior.of(model, torch.zeros(3, 1))
     torch.testing.assert_close(one.covariance, each)
     assert one.mean.tolist() == mean.tolist()
 
@@ -90,7 +91,7 @@ def test_moments_in_parts_are_those_at_once(model, points, m, monkeypatch):
 def test_conditioned_by_hand():
     mean = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
     covariance = torch.tensor([[4.0, 2.0, 0.0], [2.0, 2.0, 1.0], [0.0, 1.0, 9.0]], dtype=torch.float64)
-    after = Finite(mean, covariance[None]).conditioned(0)
+    after = DiscretePosterior(mean, covariance[None]).conditioned(0)
     assert after.mean.tolist() == mean.tolist()
     assert after.covariance[0].tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 9]]
     assert after.sd[:, 0].tolist() == [0, 1, 3]
@@ -101,7 +102,7 @@ def test_draws_have_the_mean_and_the_covariance():
     """Of two outcomes, the first with a pair of twins."""
     mean = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 5.0]], dtype=torch.float64)
     covariance = torch.tensor([[[4.0, 4, 1], [4, 4, 1], [1, 1, 9]], [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 0]]]).double()
-    draws = Finite(mean, covariance).draws(20_000, 0)
+    draws = DiscretePosterior(mean, covariance).sample(20_000, 0)
     assert draws.shape == (20_000, 3, 2)
     torch.testing.assert_close(draws.mean(0), mean, atol=0.1, rtol=0)
     for k in range(2):
@@ -109,16 +110,19 @@ def test_draws_have_the_mean_and_the_covariance():
     torch.testing.assert_close(draws[:, 0, 0] + 1, draws[:, 1, 0], atol=1e-6, rtol=0)
     across = torch.stack([draws[:, 0, 0], draws[:, 0, 1]]).corrcoef()[0, 1]
     assert abs(across.item()) < 0.03
-    assert torch.equal(Finite(mean, covariance).draws(5, 1), Finite(mean, covariance).draws(5, 1))
+    assert torch.equal(
+        DiscretePosterior(mean, covariance).sample(5, 1), DiscretePosterior(mean, covariance).sample(5, 1)
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
-def test_conditioned_is_the_process_with_one_more_observation_without_noise(points, scale):
+def test_conditioned_is_the_process_with_one_more_observation_without_noise(points, layout, scale):
     X = points.numpy()
     K = np.minimum(X[:, None], X[None]).sum(-1) / np.maximum(X[:, None], X[None]).sum(-1)
     y = np.random.default_rng(3).normal(size=12)
     y = (y - y.mean()) / y.std(ddof=1)
-    before = Finite.of(AdditiveGP(noise=0.1, iterations=0)(points[:12], torch.from_numpy(scale * y)[:, None]), points)
+    model = AdditiveGP(noise=0.1, iterations=0)(points[:12], torch.from_numpy(scale * y)[:, None], layout(counts=6))
+    before = DiscretePosterior.of(model, points)
     for new in (15, 4):
         seen = [*range(12), new]
         noise = np.diag([0.1] * 12 + [0.0])
@@ -130,9 +134,9 @@ def test_conditioned_is_the_process_with_one_more_observation_without_noise(poin
 
 
 def test_two_outcomes_are_conditioned_each_on_its_own(model, points):
-    both = Finite.of(model[2], points)
+    both = DiscretePosterior.of(model[2], points)
     for k in range(2):
-        alone = Finite(both.mean[:, k : k + 1], both.covariance[k : k + 1]).conditioned(7)
+        alone = DiscretePosterior(both.mean[:, k : k + 1], both.covariance[k : k + 1]).conditioned(7)
         assert both.conditioned(7).covariance[k].tolist() == alone.covariance[0].tolist()
 
 
@@ -141,7 +145,7 @@ def test_expected_improvement_is_that_of_the_model(model, points):
     batches = torch.tensor([[[0], [12]], [[13], [14]], [[18], [5]]])
     with torch.no_grad():
         expected = qLogExpectedImprovement(model[1], 0.5, sampler)(points[batches[..., 0]])
-        found = qLogExpectedImprovement(Finite.of(model[1], points), 0.5, sampler)(batches.double())
+        found = qLogExpectedImprovement(DiscretePosterior.of(model[1], points), 0.5, sampler)(batches.double())
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -159,7 +163,7 @@ def test_hypervolume_improvement_is_that_of_the_model(model, points):
         with torch.no_grad():
             return function(batches)
 
-    one = Finite.of(model[2], points)
+    one = DiscretePosterior.of(model[2], points)
     expected = values(model[2], points[:4], points[12:, None])
     found = values(one, one.rows[:4], one.rows[12:, None])
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.1)

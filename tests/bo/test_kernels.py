@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from rdkit import DataStructs
 
 from molvae.bo.kernels import Levels, MinMaxKernel, nearness
-from molvae.chem.features import features
+from molvae.chem.features import Featurizer
 from molvae.chem.fingerprints import morgan
 from molvae.chem.molecule import Molecule
 
@@ -104,7 +104,7 @@ def test_of_molecules_it_is_rdkits_tanimoto_of_count_fingerprints():
     molecules = [Molecule.parse(smiles) for smiles in DRUGS]
     fingerprints = [morgan(3, counts=True)(molecule.mol) for molecule in molecules]
     expected = [DataStructs.BulkTanimotoSimilarity(one, fingerprints) for one in fingerprints]
-    np.testing.assert_allclose(kernel(features(molecules)[0]), expected, rtol=1e-15, atol=0)
+    np.testing.assert_allclose(kernel(Featurizer()(molecules)[0]), expected, rtol=1e-15, atol=0)
 
 
 def test_nearness_is_the_squared_exponential_kernel_whose_length_grows_with_the_dimension():

@@ -4,10 +4,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from botorch.exceptions import ModelFittingError
 
-from molvae.bo.surrogates import AdditiveGP, LatentGP
-from molvae.errors import CampaignError
+from molvae.bo.layout import FeatureLayout
+from molvae.bo.surrogates import LatentGP, fit_subset
+
+POINTS = FeatureLayout((("counts", 0), ("descriptors", 0), ("latent", 5)))
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def observed():
 
 def test_posterior_is_the_textbook_formula(observed):
     X, Y = observed[0], observed[1][:, :1]
-    model = LatentGP()(X, Y)
+    model = LatentGP()(X, Y, POINTS)
     Z = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(3, 5)
     posterior = model.posterior(Z)
 
@@ -42,16 +43,16 @@ def test_posterior_is_the_textbook_formula(observed):
 
 
 def test_length_scales_have_the_prior_that_grows_with_the_dimension(observed):
-    prior = LatentGP()(*observed).covar_module.lengthscale_prior
+    prior = LatentGP()(*observed, POINTS).covar_module.lengthscale_prior
     assert prior.loc.item() == pytest.approx(math.sqrt(2) + math.log(5) / 2)
     assert prior.scale.item() == pytest.approx(math.sqrt(3))
 
 
 def test_several_objectives_are_modelled_each_on_its_own(observed):
     X, Y = observed
-    both = LatentGP(iterations=200)(X, Y).posterior(X[:4]).mean
+    both = LatentGP(iterations=200)(X, Y, POINTS).posterior(X[:4]).mean
     for k in range(2):
-        alone = LatentGP(iterations=200)(X, Y[:, k : k + 1]).posterior(X[:4]).mean
+        alone = LatentGP(iterations=200)(X, Y[:, k : k + 1], POINTS).posterior(X[:4]).mean
         assert both[:, k].tolist() == pytest.approx(alone[:, 0].tolist(), rel=1e-2, abs=1e-2)
     assert both.dtype == torch.float64
 
@@ -60,46 +61,51 @@ def test_fit_is_quiet_repeatable_and_leaves_the_global_generator_alone(observed)
     before = torch.random.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        a, b = LatentGP()(*observed), LatentGP()(*observed)
+        a, b = LatentGP()(*observed, POINTS), LatentGP()(*observed, POINTS)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(a.posterior(observed[0]).mean, b.posterior(observed[0]).mean)
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_few_or_equal_observations_can_be_fitted(n):
+def test_few_or_equal_observations_can_be_fitted(n, layout):
     X = torch.arange(n * 2, dtype=torch.float64).reshape(n, 2) / 10
-    mean = LatentGP()(X, torch.full((n, 1), 7.0, dtype=torch.float64)).posterior(X).mean
+    Y = torch.full((n, 1), 7.0, dtype=torch.float64)
+    mean = LatentGP()(X, Y, layout(latent=2)).posterior(X).mean
     assert mean[:, 0].tolist() == pytest.approx([7.0] * n, abs=1e-6)
 
 
-def test_failed_fit_says_so(observed, monkeypatch):
-    def fail(*_, **__):
-        raise ModelFittingError("All attempts to fit the model have failed.")
+def test_of_a_whole_row_it_reads_the_latent_point_alone(observed, layout):
+    """The same bits as of the points alone."""
+    points, Y = observed
+    others = torch.rand(20, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    whole = layout(counts=4, descriptors=3, latent=5)
+    rows = torch.cat([others, points], 1)
+    model, alone = LatentGP()(rows, Y, whole), LatentGP()(points, Y, POINTS)
+    with torch.no_grad():
+        found, expected = model.posterior(rows[:4]), alone.posterior(points[:4])
+    assert torch.equal(found.mean, expected.mean)
+    assert torch.equal(found.variance, expected.variance)
+    assert torch.equal(model.covar_module.lengthscale, alone.covar_module.lengthscale)
 
-    monkeypatch.setattr("botorch.fit.fit_gpytorch_mll", fail)
-    with pytest.raises(CampaignError, match="could not be fitted to 20 observations"):
-        LatentGP()(*observed)
 
-
-@pytest.mark.parametrize("kind", [AdditiveGP, LatentGP])
-class TestMost:
+class TestFitSubset:
     n = 20
 
     @pytest.mark.parametrize("most", [2, 7, 8, 19])
-    def test_the_best_half_is_kept_and_others_are_drawn(self, kind, most):
-        kept = kind(most=most).kept(self.n, 0).tolist()
+    def test_the_best_half_is_kept_and_others_are_drawn(self, most):
+        kept = fit_subset(self.n, most, 0).tolist()
         assert len(kept) == len(set(kept)) == most
         assert kept == sorted(kept)
         assert kept[: most // 2] == list(range(most // 2))
 
     @pytest.mark.parametrize("most", [20, 21])
-    def test_as_many_as_the_model_takes_are_all_kept(self, kind, most):
-        assert kind(most=most).kept(self.n, 0).tolist() == list(range(self.n))
+    def test_as_many_as_the_model_takes_are_all_kept(self, most):
+        assert fit_subset(self.n, most, 0).tolist() == list(range(self.n))
 
-    def test_the_draw_is_by_seed_and_leaves_the_global_generator_alone(self, kind):
+    def test_the_draw_is_by_seed_and_leaves_the_global_generator_alone(self):
         before = torch.random.get_rng_state()
-        draws = [kind(most=8).kept(self.n, seed).tolist() for seed in (1, 1, 2, 3)]
+        draws = [fit_subset(self.n, 8, seed).tolist() for seed in (1, 1, 2, 3)]
         assert draws[0] == draws[1]
         assert len({tuple(draw) for draw in draws}) == 3
-        assert set().union(*(kind(most=8).kept(self.n, seed).tolist() for seed in range(40))) == set(range(self.n))
+        assert set().union(*(fit_subset(self.n, 8, seed).tolist() for seed in range(40))) == set(range(self.n))
         assert torch.equal(torch.random.get_rng_state(), before)

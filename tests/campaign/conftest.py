@@ -36,12 +36,14 @@ def model_folder(tmp_path_factory) -> Path:
     from molvae.data.vocab import Vocab
     from molvae.vae.folder import save_model
     from molvae.vae.model import SmilesVAE
-    from molvae.vae.nets.nets import Net, NetSettings
+    from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
     vocab = Vocab.of(["CCNOFSclno123()[]@H+-=#"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Net(NetSettings(latent=5, embedding=4, encoder_hidden=8, decoder_hidden=8), len(vocab))
+        net = Net(
+            NetSettings(latent=5, embedding=4, encoder=GRUEncoder(hidden=8), decoder=GRUDecoder(hidden=8)), len(vocab)
+        )
     facts = {"name": "blank", "commit": "none", "hardware": {"device": "a processor"}, "step": 0, "seconds": 0.0}
     folder = tmp_path_factory.mktemp("model")
     save_model(folder, SmilesVAE(net, vocab, 60), facts)
@@ -69,13 +71,19 @@ def recipe():
     """A small campaign on the toy space, whose pool edits of graphs hardly hit; keyword arguments change its table."""
 
     def make(**changes) -> CampaignRecipe:
+        """Parts of Bayesian optimisation may stand beside its method here."""
+        names = ("search", "surrogate", "acquisition", "restarts", "retrain")
+        parts = {name: changes.pop(name) for name in names if name in changes}
+        method = changes.pop("method", {"kind": "bayes"})
+        if method["kind"] == "bayes":
+            parts = {"search": {"generations": 2, "children": 40, "crossing": 0, "mutation": 0}} | parts
         table = {
             "model": "toy",
             "objectives": [{"score": {"kind": "logp"}}],
             "start": {"kind": "prior", "n": 6},
             "budget": {"evaluations": 14},
             "q": 4,
-            "search": {"generations": 2, "children": 40, "crossing": 0, "mutation": 0},
+            "method": parts | method,
             "executor": {"kind": "inline"},
         }
         return parse_recipe(table | changes, CampaignRecipe)

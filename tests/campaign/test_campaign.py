@@ -47,7 +47,7 @@ def whole(recipe, space, tmp_path_factory):
 
 def test_a_campaign_uses_its_budget_on_different_molecules(whole, space):
     _, out, state = whole
-    assert (state.used, len(state.known), state.round) == (13, 13, 2)
+    assert (state.used, len(state.proposed), state.round) == (13, 13, 2)
     for record in state.records:
         proposal = record.proposal
         assert Molecule.parse(proposal.smiles).smiles == proposal.smiles
@@ -55,7 +55,7 @@ def test_a_campaign_uses_its_budget_on_different_molecules(whole, space):
             assert (proposal.move, proposal.parent, proposal.mean) == ("prior", None, None)
         else:
             assert proposal.move in MOVES
-            assert space.knows(proposal.parent)  # observed, or a candidate of an earlier generation
+            assert space.can_encode(proposal.parent)  # observed, or a candidate of an earlier generation
             assert len(proposal.mean) == len(proposal.sd) == 1
             assert proposal.sd[0] > 0
     status = Campaign.read(out).status()
@@ -207,13 +207,13 @@ def test_a_run_of_another_version(recipe, space, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(path.read_text().replace('"iterations"', '"gears"'))
     with pytest.raises(
-        CampaignError, match=r"additive.gears: unknown key(.|\n)*begun by another version.*nothing is lost"
+        RecipeError, match=r"additive.gears: unknown key(.|\n)*begun by another version.*nothing is lost"
     ):
         Campaign.read(tmp_path)
 
 
 def test_several_objectives_run_with_a_reference_in_raw_values(recipe, space, tmp_path):
-    asked = recipe(objectives=[QED, SAS], acquisition={"reference": [0.2, 6.0]})
+    asked = recipe(objectives=[QED, SAS], reference_point=[0.2, 6.0])
     campaign = Campaign.open(asked, tmp_path, space=space)
     state = campaign.run()
     assert all(len(r.proposal.mean) == len(r.proposal.sd) == 2 for r in state.records if r.proposal.round)
@@ -293,7 +293,7 @@ def test_novelty_is_told_against_the_recipes_reference_and_only_by_the_campaigns
     (tmp_path / "known.smi").write_text("CCO\n" + space.smiles[0] + "\n")
     asked = recipe(reference=str(tmp_path / "known.smi"), budget={"evaluations": 6})
     space = toy.ToySpace()
-    space.known = KnownMolecules.of(space.smiles[::2])
+    space.training_index = KnownMolecules.of(space.smiles[::2])
     campaign = Campaign.open(asked, tmp_path / "run", space=space)
     campaign.run()
     assert campaign.facts().reference == ["CCO", space.smiles[0]]
@@ -326,7 +326,7 @@ def test_a_model_that_is_not_fit_is_said_at_the_start_alone(recipe, tmp_path, mo
     for _ in range(2):
         Campaign.open(asked, tmp_path / "out").ask()
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said == ["the model zinc250k is not fit for campaigns: too few of its samples are molecules"]
+    assert said == ["the model zinc250k is not fit for campaigns: too few samples are molecules"]
 
 
 AREA = {"score": {"kind": "descriptor", "name": "TPSA"}, "direction": "at least", "bound": 40.0}

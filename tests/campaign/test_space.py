@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from molvae.campaign.space import LatentSpace, Remembering
+from molvae.campaign.space import CachedSpace, LatentSpace
 from molvae.chem.molecule import parse_or_none
 from molvae.data.training_index import KnownMolecules
 from molvae.data.vocab import Vocab
 from molvae.vae.model import SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,9 @@ def model_space():
     vocab = Vocab.of(["CCO", "c1ccccc1"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Net(NetSettings(latent=5, embedding=4, encoder_hidden=8, decoder_hidden=8), len(vocab))
+        net = Net(
+            NetSettings(latent=5, embedding=4, encoder=GRUEncoder(hidden=8), decoder=GRUDecoder(hidden=8)), len(vocab)
+        )
     return LatentSpace(SmilesVAE(net, vocab, 12, "abc", KnownMolecules.of(["CCO"])))
 
 
@@ -53,9 +55,9 @@ def test_it_decodes_by_the_decoder_alone_and_samples_with_the_grammar(model_spac
 
 
 def test_it_knows_what_the_model_reads(model_space):
-    assert [model_space.knows(text) for text in ("CCO", "CCN", "C" * 12, "C" * 13)] == [True, False, True, False]
+    assert [model_space.can_encode(text) for text in ("CCO", "CCN", "C" * 12, "C" * 13)] == [True, False, True, False]
     assert model_space.fingerprint == "abc"
-    assert model_space.known.contains(["CCO", "C"]).tolist() == [True, False]
+    assert model_space.training_index.contains(["CCO", "C"]).tolist() == [True, False]
 
 
 def test_a_space_that_remembers_encodes_each_text_once(model_space, monkeypatch):
@@ -63,7 +65,7 @@ def test_a_space_that_remembers_encodes_each_text_once(model_space, monkeypatch)
     before = model_space.encode
     monkeypatch.setattr(model_space, "encode", lambda smiles: (asked.append(list(smiles)), before(smiles))[1])
     given = np.arange(5, dtype=np.float32)
-    space = Remembering(model_space, {"CCO": given})
+    space = CachedSpace(model_space, {"CCO": given})
     z = space.encode(["C", "CCO", "C", "CC"])
     assert asked == [["C", "CC"]]
     assert z[1].tolist() == given.tolist()
@@ -71,5 +73,5 @@ def test_a_space_that_remembers_encodes_each_text_once(model_space, monkeypatch)
     np.testing.assert_allclose(z[[0, 2, 3]], before(["C", "C", "CC"]), atol=1e-6)
     assert space.encode(["CC", "C"]).tolist() == z[[3, 0]].tolist()
     assert len(asked) == 1
-    assert (space.latent, space.fingerprint, space.knows("CCO")) == (5, "abc", True)
+    assert (space.latent, space.fingerprint, space.can_encode("CCO")) == (5, "abc", True)
     assert space.decode(z) == model_space.decode(z)

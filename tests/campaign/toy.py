@@ -37,7 +37,7 @@ def descriptors(smiles: str) -> list[float]:
 
 class ToySpace:
     latent = 6
-    known = None
+    training_index = None
 
     def __init__(self, fingerprint: str = "toy") -> None:
         self.fingerprint = fingerprint
@@ -47,7 +47,7 @@ class ToySpace:
         self.points = ((table - self.mean) / self.spread).astype(np.float32)
         self.rows = {smiles: k for k, smiles in enumerate(self.smiles)}
 
-    def knows(self, smiles: str) -> bool:
+    def can_encode(self, smiles: str) -> bool:
         return smiles in self.rows
 
     def encode(self, smiles: Sequence[str]) -> np.ndarray:
@@ -65,7 +65,7 @@ class ToySpace:
 class OpenSpace(ToySpace):
     """It encodes any molecule of common atoms; its decoder still writes those of the pool alone."""
 
-    def knows(self, smiles: str) -> bool:
+    def can_encode(self, smiles: str) -> bool:
         return set(smiles) <= set("CNOFSclnos123456789()[]@H+-=#/\\")
 
     def encode(self, smiles: Sequence[str]) -> np.ndarray:

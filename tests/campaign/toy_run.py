@@ -22,16 +22,16 @@ RECIPE = {
     "restarts": {"patience": 4, "gain": 0.9},
 }
 
-LEARNING = {
+RETRAIN = {
     "budget": {"evaluations": 24},
     "restarts": {"patience": 0},
     "start": {"kind": "given", "smiles": pool()[:80:10]},
-    "learning": {"every": 4, "best": 5, "drawn": 200, "replay": 20},
+    "learning": {"every": 4, "best": 5, "sampled": 200, "replay": 20},
 }
 
 if __name__ == "__main__":
     folder, modules, *model = sys.argv[1:]
     sys.path.insert(0, modules)
-    table = {**RECIPE, **LEARNING, "model": model[0]} if model else RECIPE
+    table = {**RECIPE, **RETRAIN, "model": model[0]} if model else RECIPE
     space = None if model else OpenSpace()
     Campaign.open(parse_recipe(table, CampaignRecipe), folder, space=space).run()

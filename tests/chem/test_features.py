@@ -1,28 +1,26 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 from rdkit import Chem
 from rdkit.Chem import Crippen, Descriptors, rdFingerprintGenerator, rdMolDescriptors
 
-from molvae.bo.additive import COUNTS, DESCRIPTORS
 from molvae.chem import features
-from molvae.chem.features import ELEMENTS, PROPERTIES
+from molvae.chem.features import ELEMENTS, PROPERTIES, Featurizer
 from molvae.chem.molecule import Molecule
 
 
 def counts_of(molecules):
-    return features.features(molecules)[0]
-
-
-@pytest.fixture(autouse=True)
-def nothing_remembered(monkeypatch):
-    monkeypatch.setattr(features, "_remembered", {})
+    return Featurizer()(molecules)[0]
 
 
 @pytest.fixture
 def made(monkeypatch):
     """SMILES of the molecules whose features were made, in order."""
-    found, make = [], features._features
-    monkeypatch.setattr(features, "_features", lambda molecule: found.append(molecule.smiles) or make(molecule))
+    found, make = [], Featurizer._make
+    monkeypatch.setattr(Featurizer, "_make", lambda self, one: found.append(one.smiles) or make(self, one))
     return found
 
 
@@ -38,9 +36,7 @@ def test_counts_agree_with_rdkit_place_by_place(known):
 
 
 def test_composition_is_that_of_the_formula(known):
-    _, found = features.features(
-        [known["aspirin"], known["caffeine"], Molecule.parse("FC(Cl)(Br)I.[NH4+].[O-]P(=O)=S")]
-    )
+    _, found = Featurizer()([known["aspirin"], known["caffeine"], Molecule.parse("FC(Cl)(Br)I.[NH4+].[O-]P(=O)=S")])
     assert [dict(zip(ELEMENTS, row[: len(ELEMENTS)].tolist(), strict=True)) for row in found] == [
         dict.fromkeys(ELEMENTS, 0) | formula
         for formula in (
@@ -71,13 +67,22 @@ def test_properties_are_rdkits(known):
         "NumBridgeheadAtoms": rdMolDescriptors.CalcNumBridgeheadAtoms,
     }
     assert tuple(functions) == PROPERTIES
-    _, found = features.features(molecules)
+    _, found = Featurizer()(molecules)
     expected = [[function(Chem.MolFromSmiles(one.smiles)) for function in functions.values()] for one in molecules]
     np.testing.assert_allclose(found[:, len(ELEMENTS) :], expected, rtol=1e-12)
 
 
 def test_no_molecules_no_rows():
-    assert [rows.shape for rows in features.features([])] == [(0, COUNTS), (0, DESCRIPTORS)]
+    assert [rows.shape for rows in Featurizer()([])] == [(0, 2048), (0, 25)]
+
+
+def test_blocks_are_what_a_call_returns(aspirin, monkeypatch):
+    monkeypatch.setattr(features, "PROPERTIES", (*PROPERTIES, "NumHeavyAtoms"))
+    featurizer = Featurizer()
+    assert featurizer.blocks == (("counts", 2048), ("descriptors", 26))
+    counts, descriptors = featurizer([aspirin])
+    assert (counts.shape, descriptors.shape) == ((1, 2048), (1, 26))
+    assert descriptors[0, -1] == 13
 
 
 def test_a_place_holds_255_at_most():
@@ -85,31 +90,54 @@ def test_a_place_holds_255_at_most():
 
 
 def test_they_are_made_once(made, known):
-    molecules = list(known.values())
-    first = counts_of([*molecules, molecules[0]])
+    molecules, featurizer = list(known.values()), Featurizer()
+    first, _ = featurizer([*molecules, molecules[0]])
     assert made == [molecule.smiles for molecule in molecules]
-    again = counts_of(molecules[::-1])
+    again, _ = featurizer(molecules[::-1])
     assert len(made) == len(molecules)
     assert (again[::-1] == first[:-1]).all()
 
 
-def test_what_a_caller_does_to_them_is_not_remembered(aspirin):
-    first = counts_of([aspirin])
+def test_what_a_caller_does_to_them_is_not_kept(aspirin):
+    featurizer = Featurizer()
+    first, _ = featurizer([aspirin])
     expected = first.copy()
     first += 1
-    assert (counts_of([aspirin]) == expected).all()
+    assert (featurizer([aspirin])[0] == expected).all()
 
 
-def test_those_asked_for_last_are_remembered(made, monkeypatch):
-    monkeypatch.setattr(features, "REMEMBERED", 3)
+def test_those_asked_for_last_are_kept(made):
+    featurizer = Featurizer(size=3)
     a, b, c, d = (Molecule.parse(text) for text in ("C", "CC", "CCC", "CCCC"))
-    counts_of([a, b, c])
-    counts_of([a, d])  # b has waited longest
-    assert list(features._remembered) == ["CCC", "C", "CCCC"]
+    featurizer([a, b, c])
+    featurizer([a, d])  # b has waited longest
     made.clear()
-    counts_of([a, c, d])
+    featurizer([a, c, d])
     assert made == []
-    found = counts_of([b, a, c, d])
+    found, _ = featurizer([b, a, c, d])
     assert made == ["CC"]
-    assert len(features._remembered) == 3
     assert (found == np.concatenate([counts_of([one]) for one in (b, a, c, d)])).all()
+    made.clear()
+    featurizer([a, c, d])  # of four three were kept
+    assert made == []
+    featurizer([b])
+    assert made == ["CC"]
+
+
+def test_four_threads_may_share_one(request):
+    """Which drops rows all the time, while the threads interrupt each other as often as they can."""
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
+    molecules = [Molecule.known("C" * n) for n in range(1, 21)]
+    featurizer, expected = Featurizer(size=3), Featurizer()(molecules)
+
+    def ask(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(150):
+            rows = rng.choice(20, size=rng.integers(1, 10))
+            counts, descriptors = featurizer([molecules[k] for k in rows])
+            assert (counts == expected[0][rows]).all()
+            assert (descriptors == expected[1][rows]).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))

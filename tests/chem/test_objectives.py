@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molvae.chem.objectives import (
-    Desirability,
-    Objective,
-    Product,
-    WeightedSum,
-    named,
-)
+from molvae.chem.combine import Desirability, Product, WeightedSum
+from molvae.chem.objectives import Objective, named
 from molvae.chem.scorers import (
     QED,
     SAS,

@@ -13,16 +13,9 @@ from rdkit.Chem import Crippen, Descriptors
 from rdkit.Chem.QED import qed as rdkit_qed
 
 from molvae.chem import scorers
+from molvae.chem.combine import SCORERS, Desirability, GeometricMean, Product, WeightedSum
 from molvae.chem.molecule import Molecule
-from molvae.chem.objectives import (
-    SCORERS,
-    Desirability,
-    GeometricMean,
-    Objective,
-    Product,
-    WeightedSum,
-    named,
-)
+from molvae.chem.objectives import Objective, named
 from molvae.chem.scorers import (
     QED,
     QEDSAS,
@@ -59,12 +52,12 @@ def objective(score: dict, **rest) -> Objective:
 # --- the contract of every scorer ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", SCORERS)
+@pytest.mark.parametrize("kind", SCORERS.kinds)
 def test_contract(kind, aspirin):
     made = objective({"kind": kind, **SETTINGS.get(kind, {})})
     scorer = made.score
     model = type(scorer)
-    assert model is SCORERS[kind]
+    assert model is SCORERS.kinds[kind]
     assert issubclass(model, BaseScorer)
     assert scorer.kind == kind
     assert model.unit
@@ -85,8 +78,8 @@ def test_contract(kind, aspirin):
 
 def test_the_registry_is_whole():
     defined = {model for model in BaseScorer.__subclasses__() if model.__module__.startswith("molvae.")}
-    assert defined == set(SCORERS.values())
-    assert list(SCORERS) == [model.model_fields["kind"].default for model in SCORERS.values()]
+    assert defined == set(SCORERS.members)
+    assert len(SCORERS.kinds) == len(SCORERS.members)
 
 
 # --- known molecules ----------------------------------------------------------------------------------

@@ -32,6 +32,12 @@ def module(tmp_path, monkeypatch):
     return write
 
 
+def test_a_row_with_a_fault_is_not_scored():
+    scored = score_table(TABLE, [named("MolWt")], faults={0: "line 2: 3 cells for 2 columns"})
+    assert scored["MolWt"].isna().tolist() == [True, True, True, False]
+    assert scored["failure"].tolist()[0] == "line 2: 3 cells for 2 columns"
+
+
 def test_a_column_an_objective_and_the_reason_where_there_is_no_value():
     scored = score_table(TABLE, [named("logp"), named("MolWt")])
     assert list(scored.columns) == ["SMILES", "n", "logP", "MolWt", "failure"]

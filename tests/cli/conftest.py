@@ -119,7 +119,12 @@ def training(tmp_path, tiny, trained, write_recipe):
 
     def write(path: str = "train.toml", **changes) -> Path:
         table = {**tiny.RECIPE, "corpus": str(trained / "corpus"), "checkpoint_seconds": 0.0}
-        table["net"] = {"latent": 4, "embedding": 6, "encoder_hidden": 8, "decoder_hidden": 12}
+        table["net"] = {
+            "latent": 4,
+            "embedding": 6,
+            "encoder": {"kind": "gru", "hidden": 8},
+            "decoder": {"kind": "gru", "hidden": 12},
+        }
         table["train"] = {**table["train"], "epochs": 2}
         for key, value in changes.items():
             table[key] = {**table[key], **value} if isinstance(value, dict) else value

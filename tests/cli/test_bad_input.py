@@ -150,7 +150,7 @@ class TestRecipes:
             ("train.bach=64", "train.bach: unknown key; did you mean 'batch'?"),
             ('train.batch="many"', 'train.batch: Input should be a valid integer; it is "many"'),
             ("train.batch=64.5", "train.batch: Input should be a valid integer"),
-            ("train.beta.kind=liner", "did you mean 'linear'?"),
+            ("train.loss.beta.kind=liner", "did you mean 'linear'?"),
             ("hardware.device=gpu", "hardware.device: Input should be 'auto', 'cpu' or 'cuda'"),
             ("seed=-1", "seed: Input should be greater than or equal to 0"),
             ("corpus=nowhere", "there is no folder nowhere"),

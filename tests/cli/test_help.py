@@ -23,8 +23,14 @@ def commands() -> dict[str, object]:
 
 def test_the_commands_are_those_of_the_readme():
     names = ["train", "evaluate", "doctor", "fit-prior", "sample", "encode", "decode", "predict", "score", "models"]
-    names += ["neighbors", "interpolate", "map", "optimize", "status", "export"]
-    assert sorted(commands()) == sorted(["data list", "data fetch", "data prepare", *names])
+    names += ["neighbors", "interpolate", "map", "optimize", "status", "export", "init", "parts"]
+    assert sorted(commands()) == sorted(["data list", "data fetch", "data prepare", "data match", *names])
+
+
+def test_the_version_is_told(molvae):
+    import molvae as package
+
+    assert molvae("--version").stdout == f"molvae {package.__version__}\n"
 
 
 WAYS = (["-c", "import molvae"], ["-m", "molvae", "--help"])

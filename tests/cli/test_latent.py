@@ -131,11 +131,11 @@ class TestMap:
     def test_a_column_colours_the_rows_it_belongs_to(self, molvae, model, tmp_path):
         (tmp_path / "mine.csv").write_text("id,smiles\n1,CCCO\n\n2,broken\n3,CCCN\n4,CCCCO\n")
         result = molvae("map", model, "mine.csv", "-o", "map.csv", "--color", "id", code=1)
-        assert "mine.csv, row 2: " in result.stderr
+        assert "mine.csv:4: " in result.stderr
         assert "1 of 4 rows were not encoded; all reasons are in map.rejects.csv" in result.stderr
         found = pd.read_csv(tmp_path / "map.csv")
         assert found[["SMILES", "id"]].values.tolist() == [["CCCO", 1], ["CCCN", 3], ["CCCCO", 4]]
-        assert pd.read_csv(tmp_path / "map.rejects.csv")["row"].tolist() == [2]
+        assert pd.read_csv(tmp_path / "map.rejects.csv")["line"].tolist() == [4]
 
     def test_a_function_in_the_current_folder(self, molvae, model, trained, tmp_path):
         (tmp_path / "oxygens_here.py").write_text("def count(smiles):\n    return smiles.count('O')\n")

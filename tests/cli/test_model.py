@@ -146,7 +146,7 @@ class TestDoctor:
         result = molvae("doctor", "broken", code=1)
         assert "bad" in result.stdout
         assert "error: not fit for campaigns:" in result.stderr
-        assert "train.beta.end" in result.stderr
+        assert "train.loss.beta.end" in result.stderr
         assert json.loads(molvae("doctor", "broken", "--json", code=1).stdout)["fit"] is False
 
 

@@ -7,8 +7,13 @@ from filelock import FileLock
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
-    "net": {"latent": 8, "embedding": 16, "encoder_hidden": 32, "decoder_hidden": 64},
-    "train": {"epochs": 60, "batch": 16, "optimizer": {"learning_rate": 8e-3}, "beta": {"kind": "linear", "end": 0.05}},
+    "net": {
+        "latent": 8,
+        "embedding": 16,
+        "encoder": {"kind": "gru", "hidden": 32},
+        "decoder": {"kind": "gru", "hidden": 64},
+    },
+    "train": {"epochs": 60, "batch": 16, "optimizer": {"learning_rate": 8e-3}, "loss": {"beta": {"end": 0.05}}},
     "evaluate": {"every": 10_000, "molecules": 20},
     "hardware": {"device": "cpu", "precision": "32-true"},
 }

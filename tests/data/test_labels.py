@@ -29,7 +29,7 @@ def test_a_label_is_the_mean_of_the_numbers_that_there_are(rows):
 def read(path, cell: str) -> float:
     path.write_text(f"smiles\ty\nC\t{cell}\n")
     ((row, (number,)),) = labelled_rows(path, None, ["y"])
-    assert row == (2, "C")
+    assert (row.line, row.text) == (2, "C")
     return number
 
 
@@ -41,7 +41,10 @@ def test_what_is_a_number(tmp_path, cell, number):
     assert read(tmp_path / "a.tsv", cell) == number
 
 
-@pytest.mark.parametrize("cell", ["", "nan", "n/a", "inf", "-1e39", "1,5", "<5"])
+NO_NUMBERS = ["nan", "n/a", "inf", "-1e39", "1,5", "<5", "5 nM", "1,234.5", "1_000", "٣", "0x10", "−5", "1.5±0.1"]
+
+
+@pytest.mark.parametrize("cell", ["", " ", *NO_NUMBERS])
 def test_what_is_missing(tmp_path, cell):
     assert math.isnan(read(tmp_path / "a.tsv", cell))
 
@@ -50,10 +53,19 @@ def test_short_and_empty_lines_have_no_labels(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('b,smiles,a\n1,"C\n",2\n\n3,CC\n4,CCC,5\n')
     rows = [(row.line, row.text, *numbers) for row, numbers in labelled_rows(path, None, ["a", "b"])]
-    np.testing.assert_equal(
-        rows, [(2, "C", 2.0, 1.0), (4, "", math.nan, math.nan), (5, "CC", math.nan, 3.0), (6, "CCC", 5.0, 4.0)]
-    )
-    assert count_rows([path, path], None, ["a"]) == 8
+    np.testing.assert_equal(rows, [(2, "C", 2.0, 1.0), (5, "CC", math.nan, 3.0), (6, "CCC", 5.0, 4.0)])
+    assert count_rows([path, path], None, ["a"]) == 6
+
+
+def test_cells_that_are_no_numbers_are_counted_and_the_first_are_named_by_line(tmp_path, caplog):
+    path = tmp_path / "a.tsv"
+    cells = ["1.5", *NO_NUMBERS, "n/a", "", " ", "2e3"]
+    path.write_text("smiles\ty\tn\n" + "".join(f"C\t{cell}\t1\n" for cell in cells))
+    assert count_rows([path], None, ["y", "n"]) == len(cells)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert f"a.tsv: {len(NO_NUMBERS) + 1} cells of 'y' hold something else than a number and count as empty" in told
+    assert "line 3 'nan', line 4 'n/a', line 5 'inf', line 6 '-1e39', line 7 '1,5'" in told
+    assert "line 10 '1,234.5', …" in told
 
 
 def test_a_column_may_be_without_numbers_in_one_file_but_not_in_all(tmp_path):

@@ -283,6 +283,37 @@ def test_labels_of_all_parts_are_averaged_where_the_test_part_has_the_molecule(t
     assert not (tmp_path / "other").exists()
 
 
+def test_the_source_is_read_twice_however_many_labels_there_are(tmp_path, monkeypatch):
+    source = tmp_path / "a.csv"
+    source.write_text("SMILES,a,b,c\nCCO,1,2,3\nCC,4,5,6\n")
+    opened = []
+
+    def counting(path, *arguments, **named):
+        opened.append(str(path))
+        return open(path, *arguments, **named)
+
+    monkeypatch.setattr("molvae.data.cells.open", counting, raising=False)
+    settings = PrepareSettings(labels=("a", "b", "c"), valid=0, test=0)
+    prepare(source, tmp_path / "out", settings)
+    assert opened == [str(source)] * 2
+    assert labels(tmp_path / "out") == {"CCO": [1, 2, 3], "CC": [4, 5, 6]}
+    prepare(source, tmp_path / "out", settings)
+    assert opened == [str(source)] * 2
+
+
+def test_rows_that_are_none_are_rejects(tmp_path):
+    (tmp_path / "a.csv").write_text('SMILES,name,y\nCCN,amine, ethyl,6.2\nCCO,x,1\nCC,"open,2\nCCC,y,3\n')
+    manifest = prepare(tmp_path / "a.csv", tmp_path / "out", PrepareSettings(labels=("y",), valid=0, test=0))
+    assert (manifest["counts"]["train"], manifest["counts"]["rejected"]) == (2, 2)
+    assert labels(tmp_path / "out") == {"CCO": [1], "CCC": [3]}
+    with open(tmp_path / "out" / "rejects.csv", newline="") as file:
+        rejects = [(row["line"], row["text"], row["reason"][:27]) for row in csv.DictReader(file)]
+    assert rejects == [
+        ("2", "CCN,amine, ethyl,6.2", "4 cells for 3 columns"),
+        ("4", 'CC,"open,2', "its quotation marks do not "),
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [

@@ -57,6 +57,14 @@ def test_the_trainings_before_are_on_the_card():
     assert card.card_text({**FACTS, "start": fine_tuned}).count("Training molecules: ") == 1
 
 
+def test_the_kinds_of_encoder_and_decoder_are_on_the_card():
+    assert "(bidirectional GRU encoder, GRU decoder)" in card.card_text(FACTS)
+    recipe = {"net": {"encoder": {"kind": "gru", "hidden": 8}, "decoder": {"kind": "theirs:Decoder"}}}
+    foreign = {**FACTS, "recipe": recipe, "weights": "w1"}
+    for facts in (foreign, {**FACTS, "start": foreign}):  # a fine-tuning tells of no net
+        assert "(encoder `gru`, decoder `theirs:Decoder`)" in card.card_text(facts)
+
+
 def test_an_evaluation_is_on_the_card_where_there_was_one():
     row = {"figure": "valid", "value": "74.00", "with grammar": "100.00", "unit": "%"}
     molecules = {"name": "valid.smi", "sha256": "abc789"}

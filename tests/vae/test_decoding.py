@@ -9,17 +9,17 @@ from torch.nn.functional import log_softmax
 from molvae.data.vocab import END, START
 from molvae.vae import decoding as module
 from molvae.vae.decoding import beam_odds, generate
-from molvae.vae.nets.nets import Decoder, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUDecoderModule
 
 CHARACTERS, LONGEST = 7, 12
 pytestmark = pytest.mark.usefixtures("either_way")
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Decoder:
+def decoder() -> GRUDecoderModule:
     """Wild enough that strings differ and end at different places."""
     torch.manual_seed(10)
-    decoder = Decoder(NetSettings(latent=3, embedding=4, encoder_hidden=5, decoder_hidden=8), CHARACTERS).eval()
+    decoder = GRUDecoder(hidden=8)(latent=3, embedding=4, characters=CHARACTERS).eval()
     with torch.no_grad():
         for weights in decoder.parameters():
             weights.mul_(4)

@@ -37,7 +37,7 @@ def models(tmp_path, monkeypatch, vae) -> Path:
 
 def reseal(folder: Path) -> None:
     """As somebody would who changes a model by hand."""
-    seal(folder, FILES, kind="smiles-vae", format=2)
+    seal(folder, FILES, kind="smiles-vae", format=3)
 
 
 def edit(folder: Path, name: str, change) -> None:
@@ -154,6 +154,7 @@ def test_weights_of_another_net_do_not_fit(folder):
     [
         (lambda table: table["net"].update(latnet=4), "unknown key; did you mean 'latent'"),
         (lambda table: table["net"].update(latent="4"), "Input should be a valid integer"),
+        (lambda table: table["net"]["decoder"].update(kind="lstm"), "there is no kind 'lstm'"),
         (lambda table: table.pop("net"), "net"),
         (lambda table: table.pop("longest"), "longest"),
         (lambda table: table.update(longest=None), "NoneType"),
@@ -190,8 +191,8 @@ def test_a_missing_weight_is_named(folder):
 
 
 def test_a_later_format_is_refused(folder):
-    seal(folder, FILES, kind="smiles-vae", format=3)
-    with pytest.raises(ModelError, match="has format 3; this molvae reads formats 1 and 2"):
+    seal(folder, FILES, kind="smiles-vae", format=4)
+    with pytest.raises(ModelError, match="has format 4; this molvae reads formats 1 to 3"):
         load_model(folder)
 
 
@@ -232,6 +233,19 @@ def test_a_folder_from_before_there_were_priors_has_the_standard_normal(vae, fol
     assert back.prior.settings == StandardNormal()
     assert back.properties == ()
     assert back.sample(20, seed=1) == vae.sample(20, seed=1)
+
+
+def test_a_folder_from_before_encoders_and_decoders_had_kinds_is_read_without_a_remark(vae, folder, caplog):
+    def flat(table):
+        net = table["net"]
+        net.update(encoder_hidden=net.pop("encoder")["hidden"], decoder_hidden=net.pop("decoder")["hidden"])
+
+    edit(folder, "model.json", flat)
+    seal(folder, FILES, kind="smiles-vae", format=2)
+    back = load_model(folder)
+    assert back.net.settings == vae.net.settings
+    assert back.sample(20, seed=1) == vae.sample(20, seed=1)
+    assert not caplog.text
 
 
 def test_an_installed_model_goes_by_its_name(models):

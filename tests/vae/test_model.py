@@ -10,7 +10,7 @@ from molvae.chem.molecule import parse_or_none
 from molvae.data.vocab import END, Vocab
 from molvae.errors import InvalidSmiles, SmilesError, UnknownCharacter, UsageError
 from molvae.vae.model import Posterior, SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 
 def test_encoding_does_not_depend_on_the_company(vae, molecules):
@@ -67,21 +67,35 @@ def test_what_cannot_be_encoded_is_said(vae, smiles, error, said):
 )
 def test_what_is_near_and_can_be_encoded_is_offered(smiles, said):
     vocab = Vocab.of(["CCO", "C=1(CN)[H]1O"])
-    few = SmilesVAE(Net(NetSettings(latent=2, embedding=2, encoder_hidden=2, decoder_hidden=2), len(vocab)), vocab, 20)
+    few = SmilesVAE(
+        Net(NetSettings(latent=2, embedding=2, encoder=GRUEncoder(hidden=2), decoder=GRUDecoder(hidden=2)), len(vocab)),
+        vocab,
+        20,
+    )
     with pytest.raises(SmilesError, match=said):
         few.encode([smiles])
 
 
-def test_rows_that_cannot_be_encoded_are_told_beside_those_that_can(vae):
-    posterior, kept, refused = vae.encode_rows(["CCCO", "C1CC", "OCC", "CCC[Xe]", "C" * 21])
-    assert kept == [0, 2]
-    assert torch.equal(posterior.mean, vae.encode(["CCCO", "CCO"]).mean)
-    assert [(row, type(error)) for row, error in refused] == [
-        (1, InvalidSmiles),
-        (3, UnknownCharacter),
-        (4, SmilesError),
-    ]
-    assert vae.encode_rows([])[1:] == ([], [])
+def test_a_single_string_is_one_molecule(vae):
+    assert torch.equal(vae.encode("OCC").mean, vae.encode(["CCO"]).mean)
+    assert torch.equal(vae.encode_texts("CCO").mean, vae.encode(["CCO"]).mean)
+
+
+@pytest.mark.parametrize("smiles", [5, None, [5], ["CC", None], [b"CC"], [["CC"]]])
+def test_something_else_than_strings_is_refused(vae, smiles):
+    with pytest.raises(UsageError, match=r"of the type (int|NoneType|bytes|list)"):
+        vae.encode(smiles)
+
+
+@pytest.mark.parametrize("z", ["CCO", None, ["CCO"], [[1.0], [1.0, 2.0]], {}])
+def test_latent_points_are_numbers(vae, z):
+    with pytest.raises(UsageError, match="latent points"):
+        vae.decode(z)
+
+
+def test_it_says_what_it_is(vae):
+    assert repr(vae).startswith("SmilesVAE(4 latent dimensions, ")
+    assert "normal prior" in repr(vae)
 
 
 def test_an_empty_text_cannot_be_encoded(vae):
@@ -176,7 +190,9 @@ def test_samples_are_of_its_own_prior(vae):
 
 
 def test_properties_are_predicted_on_the_cpu_in_order(vocab):
-    settings = NetSettings(latent=3, embedding=2, encoder_hidden=2, decoder_hidden=2, properties=("logP", "QED"))
+    settings = NetSettings(
+        latent=3, embedding=2, encoder=GRUEncoder(hidden=2), decoder=GRUDecoder(hidden=2), properties=("logP", "QED")
+    )
     model = SmilesVAE(Net(settings, len(vocab)), vocab, 20)
     assert model.properties == ("logP", "QED")
     z = torch.randn(7, 3)

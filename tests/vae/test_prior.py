@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from torch.distributions import MultivariateNormal
 
 from molvae.errors import RecipeError, UsageError
-from molvae.vae.prior import Flow, Mixture, Normal, StandardNormal, prior_settings
+from molvae.vae.prior import PRIORS, Flow, Mixture, Normal, StandardNormal, prior_settings, prior_table
 
 FLOW = Flow(layers=4, hidden=16, steps=150, batch=128, learning_rate=2e-2, width=1.0)
 TWO = Mixture(components=2, rounds=15)
@@ -31,13 +31,19 @@ def flow():
     return FLOW.fit(*clusters(), seed=0)
 
 
-@pytest.fixture(scope="module", params=("normal", "mixture", "narrow mixture", "flow", "narrow flow"))
+SMALL = {Mixture: TWO, Flow: FLOW}
+"""Settings by which a fit takes a moment; else those by default."""
+
+
+@pytest.fixture(scope="module", params=[*PRIORS.members, "narrow mixture", "narrow flow"])
 def fitted(request, flow):
-    if "flow" in request.param:
-        width = 0.8 if "narrow" in request.param else 1.0
+    """Of each kind, and of two kinds with a width."""
+    if request.param in (Flow, "narrow flow"):
+        width = 1.0 if request.param is Flow else 0.8
         return FLOW.model_copy(update={"width": width}).restore(flow.tensors())
-    settings = {"normal": StandardNormal(), "mixture": TWO, "narrow mixture": TWO.model_copy(update={"width": 0.7})}
-    return settings[request.param].fit(*clusters(), seed=0)
+    narrow = request.param == "narrow mixture"
+    settings = TWO.model_copy(update={"width": 0.7}) if narrow else SMALL.get(request.param, request.param())
+    return settings.fit(*clusters(), seed=0)
 
 
 def test_samples_are_a_function_of_the_seed(fitted):
@@ -65,8 +71,7 @@ def test_samples_follow_the_density(fitted):
 
 
 def test_it_is_restored_bit_for_bit(fitted):
-    table = fitted.settings.model_dump(mode="json")
-    settings = prior_settings(table, "model.json")
+    settings = prior_settings(prior_table(fitted.settings), "model.json")
     assert settings == fitted.settings
     back = settings.restore(load(save(fitted.tensors())))
     z = fitted.sample(50, seed=4)

@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
-from typing import Annotated, Literal
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, Protocol
 
 from pebble import ProcessExpired, ProcessPool
 from pydantic import Field
@@ -19,6 +19,7 @@ from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
 from molvae.errors import CampaignError
+from molvae.registry import Registry
 from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 START_TIMEOUT = 60
@@ -90,7 +91,14 @@ class Processes(Component):
             return Failed(f"the worker process died with {_exit(error.exitcode)}", seconds)
 
 
-Executor = Annotated[Inline | Processes, Field(discriminator="kind")]
+class Executor(Protocol):
+    """Where molecules are evaluated: opened once for a run, then given the proposals of each round."""
+
+    def __call__(self, objectives: Objectives) -> AbstractContextManager[Evaluate]:
+        """Open it."""
+
+
+EXECUTORS = Registry("executor", Executor, (Inline, Processes))
 
 
 def evaluate_one(objectives: Objectives, smiles: str) -> Outcome:

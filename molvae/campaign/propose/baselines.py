@@ -3,15 +3,16 @@
 Each is a method of a campaign: a pure function of the records and a seed, which keeps nothing from round to round.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from molvae.bo.pareto import best_first
-from molvae.campaign.propose.inner_loop import Candidate, Found, Tried, gather
+from molvae.campaign.propose.inner_loop import Offspring, keep_new
+from molvae.campaign.propose.method import Candidate, Context, Suggestion
 from molvae.campaign.record.state import State
 from molvae.campaign.space import LatentSpace, Points, Space
 from molvae.chem.graph_moves import cross, mutate
@@ -45,21 +46,21 @@ class RandomScreening(Component):
     kind: Literal["random"] = "random"
     path: str | None = None
 
-    def __call__(self, space: Space, state: State, Y: Matrix, q: int, seed: int) -> Found:
+    def __call__(self, context: Context) -> Suggestion:
         """At most ``q`` new molecules.
 
         Raises:
             DataError: the file cannot be read.
         """
-        return _new(space, state.known, q, self._drawn(space, q, np.random.default_rng(seed)))
+        return _new(context, self._sampled(context.space, context.q, _rng(context)))
 
-    def _drawn(self, space: Space, q: int, rng: np.random.Generator) -> Iterator[list[Tried]]:
+    def _sampled(self, space: Space, q: int, rng: np.random.Generator) -> Iterator[list[Offspring]]:
         if self.path is not None:
             rows = list(read_rows(self.path))
-            yield from ([Tried(rows[k].text, None, "file")] for k in rng.permutation(len(rows)))
+            yield from ([Offspring(rows[k].text, None, "file")] for k in rng.permutation(len(rows)))
             return
         for _ in range(BATCHES):
-            yield [Tried(text, None, "prior") for text in space.sample(2 * q, int(rng.integers(2**31)))]
+            yield [Offspring(text, None, "prior") for text in space.sample(2 * q, int(rng.integers(2**31)))]
 
 
 class GeneticAlgorithm(Component):
@@ -78,12 +79,15 @@ class GeneticAlgorithm(Component):
     population: int = Field(default=120, ge=1)
     mutation: float = Field(default=0.067, ge=0, le=1)
 
-    def __call__(self, space: Space, state: State, Y: Matrix, q: int, seed: int) -> Found:
+    def __call__(self, context: Context) -> Suggestion:
         """At most ``q`` new molecules; fewer where the population hardly has children that are new."""
-        population = [Molecule.known(state.observed[k].proposal.smiles) for k in best_first(Y)[: self.population]]
-        return _new(space, state.known, q, self._children(population, CHILDREN * q, np.random.default_rng(seed)))
+        best = best_first(context.merits)[: self.population]
+        population = [Molecule.trusted(context.state.observed[k].proposal.smiles) for k in best]
+        return _new(context, self._children(population, CHILDREN * context.q, _rng(context)))
 
-    def _children(self, population: Sequence[Molecule], tries: int, rng: np.random.Generator) -> Iterator[list[Tried]]:
+    def _children(
+        self, population: Sequence[Molecule], tries: int, rng: np.random.Generator
+    ) -> Iterator[list[Offspring]]:
         n = len(population)
         odds = 1 / np.arange(1, n + 1)
         odds /= odds.sum()
@@ -94,7 +98,7 @@ class GeneticAlgorithm(Component):
                 child = one if text is None else parse_or_none(text)
                 text, move = None if child is None else mutate(child.mol, rng), "mutation"
             if text is not None:
-                yield [Tried(text, one.smiles, move)]
+                yield [Offspring(text, one.smiles, move)]
 
 
 class LatentCMAES(Component):
@@ -116,20 +120,21 @@ class LatentCMAES(Component):
     sigma: float = Field(default=0.4, gt=0)
     population: int | None = Field(default=None, ge=4)
 
-    def __call__(self, space: Space, state: State, Y: Matrix, q: int, seed: int) -> Found:
-        """At most ``q`` new molecules, drawn wider and wider until there are as many.
+    def __call__(self, context: Context) -> Suggestion:
+        """At most ``q`` new molecules, sampled wider and wider until there are as many.
 
         Raises:
             RecipeError: there are several objectives.
         """
-        if Y.shape[1] != 1:
+        merits = context.merits
+        if merits.shape[1] != 1:
             raise RecipeError(
-                f"CMA-ES is for one objective, and there are {Y.shape[1]}; take another method, such as genetic, "
+                f"CMA-ES is for one objective, and there are {merits.shape[1]}; take another method, such as genetic, "
                 "or make them one by a combination"
             )
-        optimizer = self._replayed(state, Y[:, 0])
-        optimizer.reseed_rng(int(np.random.default_rng(seed).integers(2**31)))
-        return _new(space, state.known, q, _asked(optimizer, space, q))
+        optimizer = self._replayed(context.state, merits[:, 0])
+        optimizer.reseed_rng(int(_rng(context).integers(2**31)))
+        return _new(context, _asked(optimizer, context.space, context.q))
 
     def _replayed(self, state: State, y: Matrix) -> Any:
         """The optimiser after all whole generations."""
@@ -170,23 +175,24 @@ class GradientAscent(Component):
     length: float = Field(default=0.5, gt=0)
     noise: float = Field(default=0.4, gt=0)
 
-    def __call__(self, space: Space, state: State, Y: Matrix, q: int, seed: int) -> Found:
+    def __call__(self, context: Context) -> Suggestion:
         """At most ``q`` new molecules, the best by prediction first.
 
         Raises:
             RecipeError: the model has no heads, or ``weights`` are not of its properties.
         """
+        space = context.space
         model, weights = self._ascended(space)
-        begin = [state.observed[k].proposal for k in np.resize(best_first(Y), self.paths)]
-        rng = np.random.default_rng(seed)
+        begin = [context.state.observed[k].proposal for k in np.resize(best_first(context.merits), self.paths)]
+        rng = _rng(context)
 
-        def batches() -> Iterator[list[Tried]]:
+        def batches() -> Iterator[list[Offspring]]:
             z = np.stack([proposal.z for proposal in begin])
             parents = [proposal.smiles for proposal in begin] * self.steps
             for batch in range(BATCHES):
                 noise = self.noise * WIDER**batch * rng.standard_normal(z.shape)
                 texts = space.decode(np.concatenate(self._path(model, weights, (z + noise).astype(np.float32))))
-                yield [Tried(text, parent, "gradient") for text, parent in zip(texts, parents, strict=True)]
+                yield [Offspring(text, parent, "gradient") for text, parent in zip(texts, parents, strict=True)]
 
         def predicted(smiles: Sequence[str]) -> Matrix:
             import torch
@@ -194,7 +200,7 @@ class GradientAscent(Component):
             properties = model.predict(torch.from_numpy(space.encode(smiles)))
             return np.asarray(_weighed(properties, weights).numpy(), dtype=np.float64)
 
-        return _new(space, state.known, q, batches(), predicted)
+        return _new(context, batches(), predicted)
 
     def _ascended(self, space: Space) -> tuple["SmilesVAE", list[float]]:
         """The model, and a weight for each of its properties."""
@@ -227,42 +233,41 @@ class GradientAscent(Component):
         return path
 
 
-Baseline = Annotated[
-    RandomScreening | GeneticAlgorithm | LatentCMAES | GradientAscent,
-    Field(discriminator="kind"),
-]
-
+BASELINES: Final = (RandomScreening, GeneticAlgorithm, LatentCMAES, GradientAscent)
 
 _Score = Callable[[Sequence[str]], Matrix]
 
 
-def _new(
-    space: Space, known: Set[str], q: int, batches: Iterable[Iterable[Tried]], score: _Score | None = None
-) -> Found:
-    """At most ``q`` different molecules that are valid, not known, and such that the model can encode them.
+def _rng(context: Context) -> np.random.Generator:
+    return np.random.default_rng(int(context.rng().integers(2**31)))
+
+
+def _new(context: Context, batches: Iterable[Iterable[Offspring]], score: _Score | None = None) -> Suggestion:
+    """At most ``q`` different molecules that are valid, were never proposed, and that the model can encode.
 
     Of the batches that it takes to have as many: those with the highest score, or else the first.
     """
     found: dict[str, Candidate] = {}
     written = valid = 0
     for batch in batches:
-        counts = gather(batch, space, known, found)
+        counts = keep_new(batch, context.space, context.state.proposed, found)
         written, valid = written + counts[0], valid + counts[1]
-        if len(found) >= q:
+        if len(found) >= context.q:
             break
     candidates = list(found.values())
     if score is not None and candidates:
         best = np.argsort(-score(list(found)), kind="stable")
         candidates = [candidates[k] for k in best]
-    return Found(tuple(candidates[:q]), written, valid)
+    chosen = tuple(candidates[: context.q])
+    return Suggestion(chosen, written, valid, len(chosen))
 
 
-def _asked(optimizer: Any, space: Space, q: int) -> Iterator[list[Tried]]:
+def _asked(optimizer: Any, space: Space, q: int) -> Iterator[list[Offspring]]:
     """What draws of the optimiser decode to, each batch drawn wider than the one before."""
     for batch in range(BATCHES):
         drawn = np.stack([optimizer.ask() for _ in range(2 * q)])
         z = optimizer.mean + WIDER**batch * (drawn - optimizer.mean)
-        yield [Tried(text, None, "cmaes") for text in space.decode(z.astype(np.float32))]
+        yield [Offspring(text, None, "cmaes") for text in space.decode(z.astype(np.float32))]
 
 
 def _weighed(properties: "Tensor", weights: Sequence[float]) -> "Tensor":

@@ -1,184 +1,107 @@
-"""Which molecules next: a pure function of records, recipe and model; chance comes from seed and round."""
+"""Bayesian optimisation, one callable beside the baselines: a surrogate's belief, searched and chosen from."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Annotated, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from molvae.bo.acquisitions import Candidates, Observations
-from molvae.bo.discrete_posterior import moments
+from molvae.bo.acquisitions import ACQUISITIONS, UCB, Acquisition, Candidates
 from molvae.bo.pareto import best_first
-from molvae.campaign.propose.initial import drawn
-from molvae.campaign.propose.inner_loop import Candidate, Found, Score, Vector
-from molvae.campaign.recipe import Bayes, CampaignRecipe
-from molvae.campaign.record.merit import Matrix, given_reference, merits, utilities
-from molvae.campaign.record.state import RESTART, Proposal, State
-from molvae.campaign.record.store import Round
-from molvae.campaign.space import Remembering, Space
-from molvae.chem.features import features
-from molvae.chem.molecule import Molecule, parse_or_none
-
-Asked = tuple[tuple[Proposal, ...], Round]
-
-
-def start_set(recipe: CampaignRecipe, space: Space) -> Asked:
-    """Round 0: the recipe's start molecules, not more than the budget."""
-    began = time.monotonic()
-    limit = recipe.budget.evaluations
-    smiles = recipe.start(space, limit, _start_seed(recipe, 0))[:limit]
-    return _begin(State(), space, smiles, recipe.start.kind, began)
+from molvae.bo.surrogates import SURROGATES, AdditiveGP, Surrogate
+from molvae.campaign.propose.initial import sampled
+from molvae.campaign.propose.inner_loop import Score, Search, Vector
+from molvae.campaign.propose.method import Candidate, Context, Prediction, Suggestion
+from molvae.campaign.propose.restarts import Restarts
+from molvae.campaign.propose.retrain import Retraining
+from molvae.campaign.record.merit import merits, utilities
+from molvae.campaign.record.state import RESTART
+from molvae.campaign.space import CachedSpace
+from molvae.chem.molecule import Molecule
+from molvae.config import Component
 
 
-def restart(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
-    """A round to begin again with: new molecules of the recipe's start, then of the model's prior, perhaps none.
+class Bayes(Component):
+    """Bayesian optimisation.
 
-    They are as many as the start set, at most what is left of the budget.
+    A round begins with the records since the last restart. The surrogate is fitted to them, the search breeds
+    candidates towards high values of acquisition functions, and the acquisition chooses the batch among them.
 
-    Args:
-        state: as for `next_round`.
+    What the surrogate is unsure of counts for little where a molecule is out of the model's distribution: where the
+    model does not write it back from its own latent point. Such a molecule is proposed for what is expected of it,
+    hardly for what it might turn out to be.
+
+    Attributes:
+        ood_sd_factor: share of the predicted standard deviation that counts for such a molecule; 1 makes no
+            difference, which saves time.
+        search: how candidates are made.
+        surrogate: what is believed of a molecule.
+        acquisition: which candidates are worth an evaluation.
+        restarts: when a search that has gone stale begins again.
+        retrain: whether the model is fine-tuned on what was found.
     """
-    began = time.monotonic()
-    seed = _start_seed(recipe, state.round + 1)
-    started = sum(record.proposal.round == 0 for record in state.records)
-    n = min(started, recipe.budget.evaluations - len(state.records))
-    smiles = recipe.start(space, n, seed, state.known)[:n]
-    if len(smiles) < n:
-        smiles += drawn(space, n - len(smiles), seed, state.known.union(smiles))
-    return _begin(state, space, smiles, RESTART, began)
 
+    kind: Literal["bayes"] = "bayes"
+    ood_sd_factor: float = Field(default=0.1, ge=0, le=1)
+    search: Search = Search()
+    surrogate: Annotated[Surrogate, SURROGATES] = AdditiveGP()
+    acquisition: Annotated[Acquisition, ACQUISITIONS] = UCB()
+    restarts: Restarts = Restarts()
+    retrain: Retraining = Retraining()
 
-def next_round(recipe: CampaignRecipe, space: Space, state: State) -> Asked:
-    """The next round's proposals: at most ``q``, at most what is left of the budget, none if none are found.
+    def __call__(self, context: Context) -> Suggestion:
+        """The next candidates: of a search that begins again where the present one is stale, else of this one."""
+        episode = context.state.episode
+        if self.restarts.due(episode, merits(episode, context.problem), context.left):
+            again = self.begun_again(context)
+            if again.candidates:
+                return again
+        return self.next(context)
 
-    Args:
-        state: with no pending proposals and at least one observation.
-    """
-    began = time.monotonic()
-    q = min(recipe.q, recipe.budget.evaluations - len(state.records))
-    rng = _draws(recipe, state.round + 1)
-    if isinstance(recipe.method, Bayes):
-        found, chosen = _optimised(recipe, space, state, q, rng)
-    else:
-        found = recipe.method(space, state, merits(state, recipe), q, int(rng.integers(2**31)))
-        chosen = _proposals(space, state, found.candidates)
-    numbers = found.decoded, found.valid, len(found.candidates)
-    return chosen, Round(state.round + 1, *numbers, time.monotonic() - began, space.fingerprint)
+    def begun_again(self, context: Context) -> Suggestion:
+        """New molecules of the initial design, then of the model's prior, as many as the start set; perhaps none."""
+        state, space, seed = context.state, context.space, int(context.rng().integers(2**31))
+        started = sum(record.proposal.round == 0 for record in state.records)
+        n = min(started, context.left)
+        smiles = context.start(space, n, seed, state.proposed)[:n]
+        if len(smiles) < n:
+            smiles += sampled(space, n - len(smiles), seed, state.proposed.union(smiles))
+        candidates = tuple(Candidate(Molecule.trusted(text), None, RESTART) for text in smiles)
+        return Suggestion(candidates, len(smiles), len(smiles), len(smiles))
 
+    def next(self, context: Context) -> Suggestion:
+        """The candidates that the acquisition chooses of all that a search finds."""
+        from molvae.campaign.propose.belief import CachedPosterior  # it loads torch, which reading a recipe should not
 
-def _begin(state: State, space: Space, smiles: Sequence[str], move: str, began: float) -> Asked:
-    number, before = state.round + 1 if state.records else 0, len(state.records)
-    z = space.encode(smiles) if smiles else ()
-    proposals = tuple(
-        Proposal(call, number, text, row, move=move)
-        for call, (text, row) in enumerate(zip(smiles, z, strict=True), start=before + 1)
-    )
-    n = len(proposals)
-    return proposals, Round(number, n, n, n, time.monotonic() - began, space.fingerprint)
+        space, pins = self.retrain(context)
+        rng = context.rng()
+        fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
+        episode = context.state.episode
+        order = best_first(merits(episode, context.problem), rng)
+        # once the model was retrained, the points in the records may be of other weights
+        points = {} if self.retrain.every else {one.proposal.smiles: one.proposal.z for one in episode.observed}
+        space = CachedSpace(space, points)
+        best = [episode.observed[k].proposal.smiles for k in order]
+        Y = utilities(episode, context.problem)[order]
+        belief = CachedPosterior(self.surrogate, context, space, best, Y, fit_seed, self.ood_sd_factor)
 
+        def acquire(generation: int) -> Score:
+            scalarization = self.acquisition.scalarize(belief.seen, np.random.default_rng([search_seed, generation]))
 
-def _optimised(
-    recipe: CampaignRecipe, space: Space, state: State, q: int, rng: np.random.Generator
-) -> tuple[Found, tuple[Proposal, ...]]:
-    """All that a search found by the surrogate's judgement, and what the acquisition chooses of it."""
-    life = state.life
-    fit_seed, search_seed, choice_seed = rng.integers(2**31, size=3).tolist()
-    order = best_first(merits(life, recipe), rng)
-    # with lessons, the points in the records may be of other weights
-    points = {} if recipe.learning.every else {one.proposal.smiles: one.proposal.z for one in life.observed}
-    space = Remembering(space, points)
-    best = [life.observed[k].proposal.smiles for k in order]
-    belief = _Belief(recipe, space, best, utilities(life, recipe)[order], fit_seed)
+            def score(molecules: Sequence[Molecule]) -> Vector:
+                mean, sd, factor = belief(molecules)
+                return np.asarray(scalarization(mean, sd * factor[:, None]).numpy(), dtype=np.float64)
 
-    def judge(generation: int) -> Score:
-        taste = recipe.acquisition.taste(belief.seen, np.random.default_rng([search_seed, generation]))
+            return score
 
-        def score(molecules: Sequence[Molecule]) -> Vector:
-            mean, sd, shares = belief(molecules)
-            return taste(mean, sd * shares[:, None]).numpy()
-
-        return score
-
-    found = recipe.search(space, best, state.known, judge, search_seed)
-    if not found.candidates:
-        return found, ()
-    molecules = [candidate.molecule for candidate in found.candidates]
-    mean, sd, shares = belief(molecules)
-    candidates = Candidates(belief.features(molecules), mean, sd, shares)
-    choice = recipe.acquisition(belief.model, belief.seen, candidates, q, choice_seed)
-    rows = list(choice.rows)
-    predictions = zip(mean[rows].tolist(), sd[rows].tolist(), choice.values, strict=True)
-    return found, _proposals(space, state, [found.candidates[row] for row in rows], list(predictions))
-
-
-def _proposals(
-    space: Space,
-    state: State,
-    candidates: Sequence[Candidate],
-    predictions: Sequence[tuple[list[float], list[float], float]] = (),
-) -> tuple[Proposal, ...]:
-    """The next calls; ``predictions`` are mean and sd of each utility, and the acquisition value."""
-    z = space.encode([candidate.molecule.smiles for candidate in candidates]) if candidates else ()
-    plain = tuple(
-        Proposal(len(state.records) + 1 + k, state.round + 1, one.molecule.smiles, row, one.parent, one.move)
-        for k, (one, row) in enumerate(zip(candidates, z, strict=True))
-    )
-    if not predictions:
-        return plain
-    return tuple(
-        replace(proposal, mean=tuple(mean), sd=tuple(sd), acquisition=value)
-        for proposal, (mean, sd, value) in zip(plain, predictions, strict=True)
-    )
-
-
-class _Belief:
-    """What the surrogate believes of molecules, each asked once."""
-
-    def __init__(self, recipe: CampaignRecipe, space: Space, observed: Sequence[str], Y: Matrix, seed: int) -> None:
-        self._space, self._kind = space, recipe.surrogate.features
-        kept = recipe.surrogate.kept(len(observed), seed)
-        X = self.features([Molecule.known(observed[k]) for k in kept.tolist()])
-        given = given_reference(recipe)
-        reference = None if given is None else torch.from_numpy(given)
-        self.seen = Observations(X, torch.from_numpy(Y)[kept], reference, tuple(recipe.constraints))
-        self.model = recipe.surrogate(X, self.seen.Y, seed)
-        self._strangers = recipe.method.strangers if isinstance(recipe.method, Bayes) else 1.0
-        self._known: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-
-    def features(self, molecules: Sequence[Molecule]) -> Tensor:
-        """(n, d)."""
-        points = torch.from_numpy(self._space.encode([molecule.smiles for molecule in molecules]))
-        if self._kind == "latent":
-            return points.double()
-        return torch.cat([*map(torch.from_numpy, features(molecules)), points], 1)
-
-    def __call__(self, molecules: Sequence[Molecule]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and sd of each utility, (n, objectives) each, and the share of each sd that counts, (n,)."""
-        fresh = list({one.smiles: one for one in molecules if one.smiles not in self._known}.values())
-        if fresh:
-            found = *moments(self.model, self.features(fresh)), self._shares(fresh)
-            self._known.update(zip((one.smiles for one in fresh), zip(*found, strict=True), strict=True))
-        mean, sd, shares = (
-            torch.stack(part) for part in zip(*(self._known[one.smiles] for one in molecules), strict=True)
-        )
-        return mean, sd, shares
-
-    def _shares(self, molecules: Sequence[Molecule]) -> Tensor:
-        """1 for molecules that the model writes back from their latent points, less for strangers, (n,)."""
-        shares = torch.ones(len(molecules), dtype=torch.float64)
-        if self._strangers < 1:
-            texts = self._space.decode(self._space.encode([one.smiles for one in molecules]))
-            for k, (one, text) in enumerate(zip(molecules, texts, strict=True)):
-                if text != one.smiles and parse_or_none(text) != one:
-                    shares[k] = self._strangers
-        return shares
-
-
-def _start_seed(recipe: CampaignRecipe, number: int) -> int:
-    return int(_draws(recipe, number).integers(2**31))
-
-
-def _draws(recipe: CampaignRecipe, number: int) -> np.random.Generator:
-    return np.random.default_rng([recipe.seed, number])
+        found = self.search(space, best, context.state.proposed, acquire, search_seed)
+        counts = found.decoded, found.valid, len(found.candidates)
+        if not found.candidates:
+            return Suggestion((), *counts, space=space, pins=pins)
+        mean, sd, factor = belief([candidate.molecule for candidate in found.candidates])
+        candidates = Candidates(belief.features([one.molecule for one in found.candidates]), mean, sd, factor)
+        choice = self.acquisition(belief.model, belief.seen, candidates, context.q, choice_seed)
+        chosen = tuple(found.candidates[row] for row in choice.rows)
+        moments = zip(mean[[*choice.rows]].tolist(), sd[[*choice.rows]].tolist(), choice.values, strict=True)
+        predictions = [Prediction(tuple(m), tuple(s), value) for m, s, value in moments]
+        return Suggestion(chosen, *counts, predictions, space, pins)

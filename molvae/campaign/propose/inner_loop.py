@@ -1,4 +1,4 @@
-"""Latent moves and graph edits around good molecules → valid, unseen candidates, bred by a judge's word."""
+"""Inner optimisation of the acquisition: offspring of good molecules, by latent moves and graph operators."""
 
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from molvae.campaign.propose.method import Candidate
 from molvae.campaign.space import Space
 from molvae.chem.graph_moves import cross, mutate
 from molvae.chem.molecule import Molecule, parse_or_none
@@ -16,17 +17,8 @@ from molvae.config import Component
 MOVES: Final = ("noise", "interpolation", "crossing", "mutation")
 LATENT: Final = MOVES[:2]
 """Those that decode a point."""
-SMALLEST_NOISE: Final = 0.2
+MIN_NOISE_SHARE: Final = 0.2
 """The noise of a child has between this share of ``length`` and the whole as its standard deviation, log-uniformly."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A valid molecule that was never proposed, the molecule that it came from, and by which move."""
-
-    molecule: Molecule
-    parent: str | None
-    move: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,7 @@ class Found:
     valid: int
 
 
-class Tried(NamedTuple):
+class Offspring(NamedTuple):
     """A text that may be a molecule, the molecule that it came from, and by which move."""
 
     text: str
@@ -46,19 +38,21 @@ class Tried(NamedTuple):
     move: str
 
 
-def gather(tried: Iterable[Tried], space: Space, known: Set[str], found: dict[str, Candidate]) -> tuple[int, int]:
-    """Adds those that are valid, not known, and such that the model can encode them to ``found``, by SMILES.
+def keep_new(
+    offspring: Iterable[Offspring], space: Space, proposed: Set[str], found: dict[str, Candidate]
+) -> tuple[int, int]:
+    """Add those that are valid, were never proposed, and that the model can encode to ``found``, by SMILES.
 
     Returns:
         How many texts there were, and how many of them were valid.
     """
     written = valid = 0
-    for text, parent, move in tried:
+    for text, parent, move in offspring:
         molecule = parse_or_none(text)
         written, valid = written + 1, valid + (molecule is not None)
-        if molecule is None or molecule.smiles in known or molecule.smiles in found:
+        if molecule is None or molecule.smiles in proposed or molecule.smiles in found:
             continue
-        if space.knows(molecule.smiles):
+        if space.can_encode(molecule.smiles):
             found[molecule.smiles] = Candidate(molecule, parent, move)
     return written, valid
 
@@ -67,23 +61,23 @@ Vector = npt.NDArray[np.float64]
 Score = Callable[[Sequence[Molecule]], Vector]
 
 
-class Judge(Protocol):
-    """Says which molecules are worth breeding from."""
+class Acquire(Protocol):
+    """Draws an acquisition function for each generation."""
 
     def __call__(self, generation: int) -> Score:
-        """Scores of molecules, the more the better, by a taste of this generation's own."""
+        """The acquisition function of this generation: values of molecules, the more the better."""
 
 
 class Search(Component):
-    """Generations of children, each bred from the best by the judge's word.
+    """An evolutionary search for molecules with high values of the acquisition function.
 
     A child is a parent's latent point with noise, a point between two parents, a crossing of two molecular graphs, or
-    a mutation of one. Parents are drawn with weight 1 / rank. Texts that are invalid are dropped, never relabelled; so
-    are known molecules, and those whose canonical SMILES the model cannot encode.
+    a mutation of one. Parents are sampled with weight 1 / rank. Texts that are invalid are dropped, never relabelled;
+    so are molecules that were proposed before, and those whose canonical SMILES the model cannot encode.
 
     Attributes:
         generations: how often children become parents.
-        children: tried in each generation.
+        children: offspring in each generation.
         parents: molecules that children may come from: the best observed to begin with.
         length: largest standard deviation of latent noise, in those of the prior.
         noise, interpolation, crossing, mutation: how often each move is made, as parts of their sum.
@@ -109,28 +103,29 @@ class Search(Component):
         """How often each of `MOVES` is made."""
         return self.noise, self.interpolation, self.crossing, self.mutation
 
-    def __call__(self, space: Space, parents: Sequence[str], known: Set[str], judge: Judge, seed: int) -> Found:
+    def __call__(self, space: Space, parents: Sequence[str], proposed: Set[str], acquire: Acquire, seed: int) -> Found:
         """All new molecules of all generations, perhaps none.
 
         Args:
             parents: observed molecules, best first.
-            known: SMILES that may not be proposed again.
+            proposed: SMILES that may not be proposed again.
+            acquire: draws an acquisition function for each generation.
             seed: the result is a pure function of the arguments.
         """
         rng = np.random.default_rng(seed)
-        observed = [Molecule.known(smiles) for smiles in parents[: self.parents]]
-        breeders = observed
+        observed = [Molecule.trusted(smiles) for smiles in parents[: self.parents]]
+        chosen = observed
         found: dict[str, Candidate] = {}
         written = valid = 0
         for generation in range(self.generations):
-            counts = gather(self._children(space, breeders, rng), space, known, found)
+            counts = keep_new(self._children(space, chosen, rng), space, proposed, found)
             written, valid = written + counts[0], valid + counts[1]
             pool = [*observed, *(candidate.molecule for candidate in found.values())]
-            best = np.argsort(-judge(generation)(pool), kind="stable")[: self.parents]
-            breeders = [pool[k] for k in best]
+            best = np.argsort(-acquire(generation)(pool), kind="stable")[: self.parents]
+            chosen = [pool[k] for k in best]
         return Found(tuple(found.values()), written, valid)
 
-    def _children(self, space: Space, parents: Sequence[Molecule], rng: np.random.Generator) -> list[Tried]:
+    def _children(self, space: Space, parents: Sequence[Molecule], rng: np.random.Generator) -> list[Offspring]:
         """Fewer than ``children``, since not every edit is possible."""
         weights = 1 / np.arange(1, len(parents) + 1)
         first, second = rng.choice(len(parents), size=(2, self.children), p=weights / weights.sum())
@@ -141,13 +136,13 @@ class Search(Component):
         z = space.encode([parent.smiles for parent in parents])
         start, toward = z[first[latent]], z[second[latent]]
         step = rng.random((len(latent), 1)) * (move[latent] == "interpolation")[:, None]
-        scale = self.length * SMALLEST_NOISE ** rng.random((len(latent), 1))
+        scale = self.length * MIN_NOISE_SHARE ** rng.random((len(latent), 1))
         points = start + step * (toward - start) + scale * rng.standard_normal(start.shape)
         texts = space.decode(points.astype(np.float32)) if len(latent) else []
-        made = [Tried(text, parents[first[k]].smiles, str(move[k])) for k, text in zip(latent, texts, strict=True)]
+        made = [Offspring(text, parents[first[k]].smiles, str(move[k])) for k, text in zip(latent, texts, strict=True)]
         for k in np.flatnonzero(~decoded):
             one, other = parents[first[k]], parents[second[k]]
             edited = cross(one.mol, other.mol, rng) if move[k] == "crossing" else mutate(one.mol, rng)
             if edited is not None:
-                made.append(Tried(edited, one.smiles, str(move[k])))
+                made.append(Offspring(edited, one.smiles, str(move[k])))
         return made

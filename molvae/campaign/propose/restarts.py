@@ -27,7 +27,7 @@ class Restarts(Component):
 
     It is stale when its last ``patience`` calls brought at most the share ``gain`` of all that was gained since its
     start molecules, by the mean of its ten best, or with several objectives by the hypervolume above its start
-    molecules. There has to be budget for as many calls again as the shortest life has, which is start molecules and
+    molecules. There has to be budget for as many calls again as the shortest episode has, which is start molecules and
     ``patience``; so a campaign of less than two of these never begins again. `Budget.plateau` counts its rounds
     through all of this.
 
@@ -39,21 +39,21 @@ class Restarts(Component):
     patience: int = Field(default=300, ge=0)
     gain: float = Field(default=0.02, ge=0, lt=1)
 
-    def due(self, life: State, Y: Matrix, left: int) -> bool:
-        """Whether the search should begin again, as far as its present life tells.
+    def due(self, episode: State, Y: Matrix, left: int) -> bool:
+        """Whether the search should begin again, as far as the present restart episode tells.
 
         Args:
-            life: see `State.life`; with no pending proposals and at least one start molecule observed.
+            episode: see `State.episode`; with no pending proposals and at least one start molecule observed.
             Y: merits of its observed molecules, (n, improved).
             left: calls that the budget has left.
         """
-        first = life.records[0].proposal
-        shortest = sum(record.proposal.round == first.round for record in life.records) + self.patience
-        if not self.patience or len(life.records) < shortest or left < shortest:
+        first = episode.records[0].proposal
+        shortest = sum(record.proposal.round == first.round for record in episode.records) + self.patience
+        if not self.patience or len(episode.records) < shortest or left < shortest:
             return False
-        started = sum(record.proposal.round == first.round for record in life.observed)
-        before = first.call + len(life.records) - self.patience
-        then = sum(record.proposal.call < before for record in life.observed)
+        started = sum(record.proposal.round == first.round for record in episode.observed)
+        before = first.call + len(episode.records) - self.patience
+        then = sum(record.proposal.call < before for record in episode.observed)
         at_start, earlier, now = (_reached(Y[:n], started) for n in (started, then, len(Y)))
         return now - earlier <= self.gain * (now - at_start)
 

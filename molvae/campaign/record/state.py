@@ -47,6 +47,24 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Round:
+    """How a round was made.
+
+    Attributes:
+        decoded, valid, new: texts that were written, how many of them were molecules, and how many of these new.
+        seconds: that it took.
+        weights: fingerprint of the model that wrote them.
+    """
+
+    round: int
+    decoded: int
+    valid: int
+    new: int
+    seconds: float
+    weights: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """Raw values of the objectives, in the recipe's order, and the time they took."""
 
@@ -110,8 +128,8 @@ class State:
         return max((r.proposal.round for r in self.records), default=0)
 
     @cached_property
-    def life(self) -> "State":
-        """What the search knows: records since it last began; a restart whose molecules all failed does not count."""
+    def episode(self) -> "State":
+        """What the search knows: records since its last restart; one whose molecules all failed does not count."""
         began = max((record.proposal.round for record in self.observed if record.proposal.start), default=0)
         return State(tuple(r for r in self.records if r.proposal.round >= began)) if began else self
 
@@ -122,7 +140,7 @@ class State:
         return tuple(sorted(calls.values()))
 
     @cached_property
-    def known(self) -> frozenset[str]:
+    def proposed(self) -> frozenset[str]:
         """SMILES of all molecules that were ever proposed."""
         return frozenset(r.proposal.smiles for r in self.records)
 

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal, State, fold
+from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal, Round, State, fold
 from molvae.errors import CampaignError
 from molvae.folders import atomic_path
 
@@ -71,24 +71,6 @@ _rounds = Table(
     Column("seconds", Float, nullable=False),
     Column("weights", String, nullable=False),
 )
-
-
-@dataclass(frozen=True)
-class Round:
-    """How a round was made.
-
-    Attributes:
-        decoded, valid, new: texts that were written, how many of them were molecules, and how many of these new.
-        seconds: that it took.
-        weights: fingerprint of the model that wrote them.
-    """
-
-    round: int
-    decoded: int
-    valid: int
-    new: int
-    seconds: float
-    weights: str
 
 
 class Store:

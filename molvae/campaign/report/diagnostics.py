@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from molvae.bo.surrogates import AdditiveGP
+from molvae.campaign.propose.bayes import Bayes
 from molvae.campaign.recipe import CampaignRecipe
 from molvae.campaign.record.merit import merits, ranked, utilities
-from molvae.campaign.record.state import Observed, Record, State
-from molvae.campaign.record.store import Round
+from molvae.campaign.record.state import Observed, Record, Round, State
 from molvae.chem.degeneracy import longest_chain, mean_similarity
 from molvae.chem.fingerprints import nearest_similarity
 from molvae.chem.molecule import Molecule
@@ -142,7 +143,7 @@ def diagnose(state: State, rounds: Sequence[Round], recipe: CampaignRecipe) -> D
     best = _best(state, recipe)
     invalid = 1 - valid / decoded if decoded else None
     warnings = (
-        *_stale(state.life, done, recipe),
+        *_stale(state.episode, done, recipe),
         *(text for label, one in calibration.items() for text in _doubtful(label, one, recipe)),
         *_illegible(invalid, recipe),
         *(_exploited(best) if best is not None and done and len(state.observed) >= TOP else ()),
@@ -218,8 +219,8 @@ def _best(state: State, recipe: CampaignRecipe) -> Best | None:
     smiles = [record.proposal.smiles for record in state.records if record.proposal.start]
     if not state.observed or not smiles:
         return None
-    best = [Molecule.known(record.proposal.smiles) for record in ranked(state, recipe)[:TOP]]
-    start = [Molecule.known(text) for text in smiles[:: -(-len(smiles) // START)]]
+    best = [Molecule.trusted(record.proposal.smiles) for record in ranked(state, recipe)[:TOP]]
+    start = [Molecule.trusted(text) for text in smiles[:: -(-len(smiles) // START)]]
     far: dict[str, list[bool]] = {}
     if len(start) >= FEWEST:
         for name, value in PROPERTIES.items():
@@ -241,32 +242,34 @@ def _without_gain(state: State, Y: Matrix, done: int) -> int:
     return done - gains[-1] if gains else 0
 
 
-def _stale(life: State, done: int, recipe: CampaignRecipe) -> list[str]:
+def _stale(episode: State, done: int, recipe: CampaignRecipe) -> list[str]:
     """A search that began again is only to be as good as it was since."""
-    without_gain = _without_gain(life, merits(life, recipe), done)
-    rounds = done - min((record.proposal.round for record in life.records), default=0)
+    without_gain = _without_gain(episode, merits(episode, recipe), done)
+    rounds = done - min((record.proposal.round for record in episode.records), default=0)
     if without_gain < 10 or 3 * without_gain < rounds:
         return []
     return [
         f"nothing better in the last {without_gain} of {rounds} rounds: the search is stale; stop, or begin another "
-        "run with another seed or start set (budget.plateau stops a run by itself, restarts.patience makes it begin "
-        "again)"
+        "run with another seed or start set (budget.plateau stops a run by itself, method.restarts.patience makes it "
+        "begin again)"
     ]
 
 
 def _doubtful(label: str, one: Calibration, recipe: CampaignRecipe) -> list[str]:
-    other = "latent" if recipe.surrogate.kind == "additive" else "additive"
+    additive = isinstance(recipe.method, Bayes) and isinstance(recipe.method.surrogate, AdditiveGP)
+    other = "latent" if additive else "additive"
     found = []
     if one.n >= ENOUGH and one.rank_correlation is not None and one.rank_correlation < 0.1:
         found.append(
             f"{label}: predictions do not rank what was chosen (rank correlation {one.rank_correlation:.2f} over "
-            f"{one.n} molecules); begin another run with more start molecules, or with surrogate.kind = {other!r}"
+            f"{one.n} molecules); begin another run with more start molecules, or with "
+            f"method.surrogate.kind = {other!r}"
         )
     if one.n >= ENOUGH and one.within_2 < 0.7:
         found.append(
             f"{label}: only {one.within_2:.0%} of the values lie within two predicted standard deviations, 95% are "
-            f"expected: the surrogate is overconfident; begin another run with surrogate.kind = {other!r}, or one that "
-            "explores more (larger acquisition.weights)"
+            f"expected: the surrogate is overconfident; begin another run with method.surrogate.kind = {other!r}, or "
+            "one that explores more (larger method.acquisition.weights)"
         )
     return found
 
@@ -276,7 +279,7 @@ def _illegible(invalid: float | None, recipe: CampaignRecipe) -> list[str]:
         return []
     return [
         f"{invalid:.0%} of the texts of the last rounds were no molecules; see `molvae doctor {recipe.model}`, or "
-        "begin another run with a smaller search.length, less search.noise or more search.mutation"
+        "begin another run with a smaller method.search.length, less method.search.noise or more method.search.mutation"
     ]
 
 

@@ -45,8 +45,8 @@ class Threshold:
         return "weak" if sign * value >= sign * self.bad else "bad"
 
 
-BETTER_POSTERIOR = "lower train.beta.end, more train.epochs, or a larger net.decoder_hidden"
-SMOOTHER = "train.astray above 0, higher train.beta.end, or more train.epochs"
+BETTER_POSTERIOR = "lower train.loss.beta.end, more train.epochs, or a larger net.decoder.hidden"
+SMOOTHER = "train.loss.latent_noise.share above 0, higher train.loss.beta.end, or more train.epochs"
 
 THRESHOLDS: dict[str, Threshold] = {
     "reconstruction": Threshold(
@@ -82,28 +82,28 @@ THRESHOLDS: dict[str, Threshold] = {
         ok=0.9,
         bad=0.1,
         reason="writing few molecules whatever the point leaves little to search; small corpora are weak here",
-        advice="lower train.beta.end, or train.free_bits above 0",
+        advice="lower train.loss.beta.end, or more train.epochs",
     ),
     "active_share": Threshold(
         "active units, share of the dimensions",
         ok=0.4,
         bad=0.05,
         reason="idle dimensions are noise to the search; with hardly any active, the posterior has collapsed",
-        advice="lower train.beta.end, train.free_bits above 0, or a smaller net.latent",
+        advice="lower train.loss.beta.end, or a smaller net.latent",
     ),
     "marginal_kl": Threshold(
         "aggregate posterior against prior, nats a dimension",
         ok=0.05,
         bad=0.5,
         reason="distances are measured in sds of the prior: 0.05 is an sd 20 % off everywhere, 0.5 one of under half",
-        advice="a fitted prior (prior.kind), or higher train.beta.end",
+        advice="a fitted prior (prior.kind), or higher train.loss.beta.end",
     ),
     "two_sample": Threshold(
         "nearest neighbour of the same set, posterior and prior (0.5: alike)",
         ok=0.65,
         bad=0.95,
         reason="near 1, prior samples and molecules lie in different places",
-        advice="a fitted prior (prior.kind), or higher train.beta.end",
+        advice="a fitted prior (prior.kind), or higher train.loss.beta.end",
     ),
 }
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molvae.chem.molecule import parse_or_none
+from molvae.arguments import checked
+from molvae.chem.molecule import listed, parse_or_none
 from molvae.data.corpus import LengthBatches
 from molvae.data.training_index import KnownMolecules
 from molvae.vae.model import SmilesVAE
@@ -37,11 +38,13 @@ class Evaluation:
     validity_prior: float
 
 
-def evaluate(vae: SmilesVAE, texts: Sequence[str], samples: int, seed: int = 0) -> Evaluation:
+@checked
+def evaluate(vae: SmilesVAE, texts: str | Sequence[str], samples: int, seed: int = 0) -> Evaluation:
     """Evaluate on canonical SMILES the model has not seen, and on ``samples`` points of the prior.
 
     `molvae.vae.evaluation.report.report` measures the rest, in minutes.
     """
+    texts = listed(texts)
     nll, kl = likelihood(vae, texts, seed)
     posterior = vae.encode_texts(texts)
     decoded = vae.decode(posterior.mean, grammar=False)
@@ -89,11 +92,6 @@ def reconstruction(smiles: Sequence[str], decoded: Sequence[str]) -> float:
     read = canonical([text for _, text in rest])
     other = sum(was != found for (was, _), found in zip(rest, read, strict=True))
     return (len(smiles) - other) / len(smiles) if smiles else 0.0
-
-
-def sample_statistics(vae: SmilesVAE, n: int, seed: int = 0, grammar: bool = True) -> dict[str, float]:
-    """Validity, uniqueness and novelty of ``n`` greedy prior samples."""
-    return {"samples": float(n), **text_statistics(vae.sample(n, seed, grammar=grammar), vae.known)}
 
 
 def text_statistics(texts: Sequence[str], known: KnownMolecules | None) -> dict[str, float]:

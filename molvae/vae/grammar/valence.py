@@ -1,14 +1,19 @@
-"""The atoms that SMILES can name, how many bonds each takes, and what it costs to complete one."""
+"""The types of atoms that SMILES can name, how many bonds each takes, and what it costs to complete one.
+
+The *matching* is that of the aromatic double bonds: an aromatic structure has a Kekulé form exactly if the atoms that
+need a double bond can be paired with aromatic neighbours. An atom is MATCHED once it has its partner, else UNMATCHED.
+A set of *ways* to leave an atom is 0, UNMATCHED, MATCHED, or both added.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, reduce
 from operator import or_
 from typing import Final
 
-SUMS: Final = 12
+BOND_SUMS: Final = 12
 """Sums of bond orders that are told apart, 0 to 11."""
-NEVER: Final = 10_000
-"""Characters of what cannot be had."""
+IMPOSSIBLE: Final = 10_000
+"""The cost, in characters, of what cannot be completed: more than any string has."""
 UNMATCHED: Final = 1
 MATCHED: Final = 2
 
@@ -43,26 +48,29 @@ _VALENCES: Final[dict[str, dict[int, tuple[int, ...]]]] = {
 _ORGANIC: Final = ("B", "C", "N", "O", "P", "S", "F", "Cl", "Br", "I")
 _AROMATIC: Final = ("b", "c", "n", "o", "p", "s", "se", "te", "as")
 _AROMATIC_BONDS: Final = 3
-"""Most neighbours, hydrogens included, of an aromatic atom."""
+"""An aromatic atom has at most so many neighbours, hydrogens included."""
 _AROMATIC_RING: Final = 5
-"""Characters that follow the first atom of an aromatic ring at least, as in ``c1ccc1``."""
+"""At least so many characters follow the first atom of an aromatic ring, as in ``c1ccc1``."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """An atom as it is written, without its neighbours.
+class AtomType:
+    """What is written of an atom, without its neighbours, and which sums of bond orders it can have.
+
+    ``final``, ``onward`` and ``eventual`` give, for each sum of bond orders from 0 to BOND_SUMS − 1, the ways in which
+    the atom may be left: with that sum, after at least one more bond, or either.
 
     Attributes:
-        symbol: lower case when aromatic.
-        charge: formal charge.
-        hydrogens: written in brackets; None for an atom without brackets, which takes as many as it lacks.
-        doubled: of an aromatic atom, whether it has a double bond that leaves the ring, as in ``c(=O)``.
+        symbol: the element's; lower case when aromatic.
+        charge: the formal charge.
+        hydrogens: how many are written in brackets; None for an atom without brackets, which takes as many as it lacks.
+        exocyclic_double: whether an aromatic atom has a double bond that leaves the ring, as in ``c(=O)``.
     """
 
     symbol: str
     charge: int = 0
     hydrogens: int | None = None
-    doubled: bool = False
+    exocyclic_double: bool = False
 
     @property
     def aromatic(self) -> bool:
@@ -70,79 +78,81 @@ class Kind:
         return self.symbol[0].islower()
 
     @property
-    def after_multiple(self) -> "Kind | None":
-        """What it is once it has a multiple bond that is written; None where it cannot have one."""
-        if not self.aromatic or self.doubled:
+    def with_multiple_bond(self) -> "AtomType | None":
+        """Its type once it has a double or triple bond that is written; None where it cannot have one."""
+        if not self.aromatic or self.exocyclic_double:
             return self
         plain = self.hydrogens is None and self.symbol in ("c", "s", "p")
         oxide = (self.symbol, self.charge, self.hydrogens) == ("n", 1, 0)
-        return replace(self, doubled=True) if plain or oxide else None
+        return replace(self, exocyclic_double=True) if plain or oxide else None
 
     @cached_property
     def final(self) -> tuple[int, ...]:
-        """For each sum of bond orders, how the atom may be left: 0, UNMATCHED, MATCHED or both added.
+        """The ways to leave the atom with each sum of bond orders.
 
-        The bonds between aromatic atoms count one each; MATCHED stands for an atom that has the double one among them.
+        Bonds between aromatic atoms count one each: a MATCHED atom has one order more than its sum says.
         """
         valences = _VALENCES[self.symbol.capitalize()][self.charge]
-        bare = self.hydrogens is None
+        organic = self.hydrogens is None
         if not self.aromatic:
-            sums = range(valences[-1] + 1) if bare else [v - (self.hydrogens or 0) for v in valences]
-            return tuple(UNMATCHED * (total in sums) for total in range(SUMS))
-        if self.doubled:
+            # hydrogens fill up an atom of the organic subset to its valence; in brackets the sum must be one exactly
+            sums = range(valences[-1] + 1) if organic else [v - (self.hydrogens or 0) for v in valences]
+            return tuple(UNMATCHED * (total in sums) for total in range(BOND_SUMS))
+        if self.exocyclic_double:
             whole = {"c": 4, "n": 4, "s": 4, "p": 5}[self.symbol]
-            return tuple(UNMATCHED * (total == whole) for total in range(SUMS))
+            return tuple(UNMATCHED * (total == whole) for total in range(BOND_SUMS))
         lacking = valences[0] - (self.hydrogens or 0)
         out = []
-        for total in range(SUMS):
+        for total in range(BOND_SUMS):
             within = 2 <= total <= _AROMATIC_BONDS - (self.hydrogens or 0)
-            matched = total == lacking - 1 or (bare and self.symbol == "c")
+            # carbon without brackets takes a hydrogen if it has two neighbours, so it is matched as with three
+            matched = total == lacking - 1 or (organic and self.symbol == "c")
             out.append(within * (MATCHED * matched + UNMATCHED * (total == lacking)))
         return tuple(out)
 
-    @property
-    def reach(self) -> tuple[int, ...]:
-        """As `final`, of this sum or any higher one."""
+    @cached_property
+    def eventual(self) -> tuple[int, ...]:
+        """The ways to leave the atom with each sum of bond orders, or with any higher one."""
         return tuple(a | b for a, b in zip(self.final, self.onward, strict=True))
 
     @cached_property
     def onward(self) -> tuple[int, ...]:
-        """As `final`, after at least one more bond."""
-        more = self.after_multiple
-        doubled = more.final if more is not None and more != self else ()
-        ends = [(0, *self.final[k + 1 :], *(doubled[k + 2 :] if k <= self.capacity else ())) for k in range(SUMS)]
-        return tuple(reduce(or_, lefts) for lefts in ends)
+        """The ways to leave the atom after at least one more bond."""
+        more = self.with_multiple_bond
+        other = more.final if more is not None and more != self else ()
+        ends = [(0, *self.final[k + 1 :], *(other[k + 2 :] if k <= self.max_bonds else ())) for k in range(BOND_SUMS)]
+        return tuple(reduce(or_, ways) for ways in ends)
 
     @property
-    def capacity(self) -> int:
-        """Most bonds an aromatic atom may have; of others, more than enough."""
-        return max(k for k, left in enumerate(self.final) if left) if self.aromatic else 2 * SUMS
+    def max_bonds(self) -> int:
+        """The highest sum of bond orders that an aromatic atom may have; of other atoms, more than any has."""
+        return max(k for k, ways in enumerate(self.final) if ways) if self.aromatic else 2 * BOND_SUMS
 
-    def accepts(self, order: int) -> "Kind | None":
-        """What it becomes by one bond of this order, if it can have one."""
-        kind = self if order < 2 else self.after_multiple
-        return kind if kind is not None and kind.reach[order] else None
-
-
-def organic(characters: str) -> dict[str, Kind]:
-    """The atoms that are written as one character, without brackets."""
-    return {s: Kind(s) for s in (*_ORGANIC, *_AROMATIC) if len(s) == 1 and s in characters}
+    def after_bond(self, order: int) -> "AtomType | None":
+        """Its type once it has a bond of this order and no other; None where it cannot have that bond."""
+        atom = self if order < 2 else self.with_multiple_bond
+        return atom if atom is not None and atom.eventual[order] else None
 
 
-def bracketed(characters: str) -> dict[str, Kind]:
-    """What can be written between ``[`` and ``]`` with these characters, isotopes aside, in canonical form."""
+def organic_atoms(characters: str) -> dict[str, AtomType]:
+    """The atoms that are written as one of these characters, without brackets, by that character."""
+    return {s: AtomType(s) for s in (*_ORGANIC, *_AROMATIC) if len(s) == 1 and s in characters}
+
+
+def bracket_atoms(characters: str) -> dict[str, AtomType]:
+    """The atoms that these characters can write between ``[`` and ``]``, isotopes aside, by what RDKit writes there."""
     found = {}
     for symbol in (*_VALENCES, *_AROMATIC):
         for charge, valences in _VALENCES[symbol.capitalize()].items():
             for hydrogens in range(valences[-1] + 1):
-                kind = Kind(symbol, charge, hydrogens)
-                if (symbol == "H" and hydrogens) or not any(kind.final):
+                atom = AtomType(symbol, charge, hydrogens)
+                if (symbol == "H" and hydrogens) or not any(atom.final):
                     continue
-                stereo = not kind.aromatic and hydrogens < 2 and valences[-1] - hydrogens >= 3
+                stereo = not atom.aromatic and hydrogens < 2 and valences[-1] - hydrogens >= 3
                 for mark in ("", "@", "@@")[: 3 if stereo else 1]:
                     text = f"{symbol}{mark}{_count('H', hydrogens)}{_count('+' if charge > 0 else '-', abs(charge))}"
                     if set(text) <= set(characters):
-                        found[text] = kind
+                        found[text] = atom
     return found
 
 
@@ -151,11 +161,11 @@ def _count(sign: str, n: int) -> str:
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Fewest characters that complete an atom, by neighbours that are carbons.
+class CompletionCosts:
+    """The fewest characters that complete an atom, if carbons are written as its further neighbours.
 
     Args:
-        characters: of the vocabulary.
+        characters: those of the vocabulary.
     """
 
     characters: str
@@ -166,26 +176,26 @@ class Costs:
         signs = ((1, ""), (2, "="), (3, "#"))
         return tuple((order, 1 + len(sign)) for order, sign in signs if set(sign) <= set(self.characters))
 
-    def fill(self, kind: Kind, total: int, left: int = UNMATCHED | MATCHED) -> int:
-        """From a sum of bond orders to one at which the atom may be ``left``."""
-        return 0 if kind.final[total] & left else self.more(kind, total, left)
+    def completion(self, atom: AtomType, total: int) -> int:
+        """The cost from a sum of bond orders to one with which the atom may be left."""
+        return 0 if atom.final[total] else self.completion_onward(atom, total)
 
-    def more(self, kind: Kind, total: int, left: int = UNMATCHED | MATCHED) -> int:
-        """As `fill`, with at least one more bond."""
-        return _more(kind, total, left, self._bonds, "(" in self.characters and ")" in self.characters)
+    def completion_onward(self, atom: AtomType, total: int) -> int:
+        """The same cost if at least one more bond must follow."""
+        return _onward(atom, total, self._bonds, "(" in self.characters and ")" in self.characters)
 
 
 @cache
-def _more(kind: Kind, total: int, left: int, bonds: tuple[tuple[int, int], ...], branches: bool) -> int:
-    best = NEVER
+def _onward(atom: AtomType, total: int, bonds: tuple[tuple[int, int], ...], branches: bool) -> int:
+    best = IMPOSSIBLE
     for order, cost in bonds:
-        after = kind if order == 1 else kind.after_multiple
-        if after is None or total + order >= SUMS:
+        after = atom if order == 1 else atom.with_multiple_bond
+        if after is None or total + order >= BOND_SUMS:
             continue
-        if after.final[total + order] & left:
+        if after.final[total + order]:
             best = min(best, cost)
-        elif branches and after.reach[total + order]:
-            best = min(best, cost + 2 + _more(after, total + order, left, bonds, branches))
+        elif branches and after.eventual[total + order]:  # this neighbour is a branch, in parentheses
+            best = min(best, cost + 2 + _onward(after, total + order, bonds, branches))
     return best
 
 
@@ -202,41 +212,45 @@ CONTEXTS: Final = (
     "matchable",
     "matchable or no aromatic",
 )
-"""What may come where an atom is due: which bond leads there, and which atoms may stand at its end.
+"""Where an atom is due: which bond leads to it, and which atoms may stand at the end of that bond.
 
 The last five follow an aromatic atom without a bond sign, so the bond to an aromatic atom is aromatic.
 """
+AROMATIC_CONTEXTS: Final = ("aromatic", "any", "matchable", "matchable or no aromatic")
+"""Contexts in which the bond to an aromatic atom is aromatic."""
 
 
-def price(kind: Kind, context: str, free: bool, full: bool, costs: Costs) -> int:
-    """Fewest characters after this atom that complete it, where it may stand; else NEVER.
+def completion_cost(atom: AtomType, context: str, free: bool, full: bool, costs: CompletionCosts) -> int:
+    """The fewest characters after an atom that complete it, where it may stand; else IMPOSSIBLE.
 
     Args:
-        kind: the atom.
+        atom: its type.
         context: one of CONTEXTS.
-        free: whether one more bond than the one that leads here must be possible.
+        free: whether one more bond than the one that leads to it must be possible.
         full: whether no number is left for another ring, so that no aromatic ring may begin.
-        costs: of completing an atom.
+        costs: those of completing an atom by carbons.
     """
-    if context == "nothing" or not _stands(kind, context):
-        return NEVER
+    if context == "nothing" or not _may_stand(atom, context):
+        return IMPOSSIBLE
     order = {"start": 0, "double": 2, "triple": 3}.get(context, 1)
-    after = kind.accepts(order)
-    if after is None or not (after.onward if free else after.reach)[order]:
-        return NEVER
-    in_ring = kind.aromatic and context in ("aromatic", "any", "matchable", "matchable or no aromatic")
-    if kind.aromatic and after.capacity - order + in_ring < 2:  # an aromatic atom has two aromatic bonds
-        return NEVER
-    if not kind.aromatic:
-        return costs.fill(after, order)
-    return 0 if in_ring else NEVER if full else _AROMATIC_RING
+    after = atom.after_bond(order)
+    if after is None or not (after.onward if free else after.eventual)[order]:
+        return IMPOSSIBLE
+    in_ring = atom.aromatic and context in AROMATIC_CONTEXTS
+    if atom.aromatic and after.max_bonds - order + in_ring < 2:  # an aromatic atom has two aromatic bonds
+        return IMPOSSIBLE
+    if not atom.aromatic:
+        return costs.completion(after, order)
+    # an open ring, whose cost is counted already, completes the atom; otherwise it must begin a ring
+    return 0 if in_ring else IMPOSSIBLE if full else _AROMATIC_RING
 
 
-def _stands(kind: Kind, context: str) -> bool:
-    if kind.aromatic and context == "triple":
+def _may_stand(atom: AtomType, context: str) -> bool:
+    """Whether a context takes such an atom at all."""
+    if atom.aromatic and context == "triple":
         return False
-    if not kind.aromatic:
+    if not atom.aromatic:
         return context not in ("single to aromatic", "aromatic", "matchable")
     if context.startswith("matchable"):
-        return bool(kind.reach[1] & MATCHED)
+        return bool(atom.eventual[1] & MATCHED)
     return context != "no aromatic"

@@ -4,20 +4,38 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from molvae.config import as_table
 from molvae.data.corpus import LengthBatches
 from molvae.vae import card
 from molvae.vae.model import SmilesVAE
-from molvae.vae.training.loop import ancestor, make_fabric
+from molvae.vae.training.losses import ELBO, LatentNoise
+from molvae.vae.training.optimizers import AdamWSettings
 from molvae.vae.training.recipe import HardwareSettings, TrainSettings
-from molvae.vae.training.step import Descent
+from molvae.vae.training.schedules import LinearBeta
+from molvae.vae.training.setup import ancestor, hardware_facts, make_fabric
+from molvae.vae.training.step import TrainingStep
 
 HERE = HardwareSettings(device="cpu")
+NOISE = LatentNoise(share=0.1, weight=0.2)
+"""That of `pipelines/refine_zinc250k.toml`."""
 
 
-def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: int) -> SmilesVAE:
+def finetune_settings(learning_rate: float, beta: float) -> TrainSettings:
+    """Once through the molecules, in batches of 64, by AdamW, with latent noise.
+
+    Args:
+        learning_rate: the highest.
+        beta: weight of the KL, the same all along: best that at the end of the model's own training.
+    """
+    return TrainSettings(
+        epochs=1,
+        batch=64,
+        optimizer=AdamWSettings(learning_rate=learning_rate),
+        loss=ELBO(beta=LinearBeta(start=beta, end=beta), latent_noise=NOISE),
+    )
+
+
+def finetune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: int) -> SmilesVAE:
     """A copy that was trained on these texts for ``settings.epochs``; the property heads stay as they are.
 
     It has no fingerprint before it is saved. Like a training, it is a pure function of its arguments: same machine,
@@ -28,12 +46,11 @@ def tune(vae: SmilesVAE, texts: Sequence[str], settings: TrainSettings, seed: in
     """
     net = copy.deepcopy(vae.net)
     batches = LengthBatches(tuple(texts), vae.vocab, settings.batch)
-    fabric = make_fabric(HERE)
-    descend = Descent(fabric, net, settings.optimizer(net), settings, batches.steps * settings.epochs)
+    take_step = TrainingStep(make_fabric(HERE), net, settings.optimizer(net), settings, batches.steps * settings.epochs)
     net.train()
     for epoch in range(settings.epochs):
         for place, batch in enumerate(batches.epoch(seed, epoch)):
-            descend(batch.tokens, None, seed, epoch * batches.steps + place)
+            take_step(batch.tokens, None, seed, epoch * batches.steps + place)
     return SmilesVAE(net, vae.vocab, vae.longest, known=vae.known, prior=vae.prior)
 
 
@@ -49,7 +66,7 @@ def facts(vae: SmilesVAE, model: str, texts: Sequence[str], settings: TrainSetti
         "data": {"counts": {"train": len(texts)}},
         "recipe": as_table(settings),
         "commit": card.commit(),
-        "hardware": card.hardware(torch.device("cpu"), str(make_fabric(HERE)._precision.precision)),
+        "hardware": hardware_facts(make_fabric(HERE)),
         "versions": card.versions(),
         "seconds": seconds,
         "step": settings.epochs * LengthBatches(tuple(texts), vae.vocab, settings.batch).steps,

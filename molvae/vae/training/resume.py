@@ -33,9 +33,10 @@ class Progress:
     batches: int = 0
     corpus: str = ""
 
-    def after(self, nll: float, kl: float) -> "Progress":
-        """One step later."""
-        return replace(self, step=self.step + 1, nll=self.nll + nll, kl=self.kl + kl, batches=self.batches + 1)
+    def after(self, nll: float, kl: float, seconds: float) -> "Progress":
+        """One step later, so many seconds since the beginning."""
+        nll, kl = self.nll + nll, self.kl + kl
+        return replace(self, step=self.step + 1, seconds=seconds, nll=nll, kl=kl, batches=self.batches + 1)
 
     def evaluated(self) -> "Progress":
         """With the sums emptied."""

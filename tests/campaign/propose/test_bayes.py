@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from molvae.bo import scalarization
 from molvae.bo.acquisitions import UCB, LogEI
-from molvae.bo.additive import COUNTS, DESCRIPTORS
 from molvae.bo.pareto import fronts
 from molvae.bo.surrogates import AdditiveGP, LatentGP
-from molvae.campaign.propose import bayes as ask
-from molvae.campaign.propose.bayes import next_round, start_set
+from molvae.campaign.propose import belief as module
+from molvae.campaign.propose.belief import CachedPosterior
 from molvae.campaign.propose.inner_loop import MOVES
+from molvae.campaign.propose.method import draws
 from molvae.campaign.record.merit import merits, utilities
 from molvae.campaign.record.state import Failed, Observed, fold
-from molvae.chem import features as described
+from molvae.campaign.rounds import context_of, next_round, start_set
+from molvae.chem import features
+from molvae.chem.features import Featurizer
 from molvae.chem.molecule import Molecule
 
 LOGP = {"score": {"kind": "logp"}}
@@ -24,7 +27,7 @@ EVERY_MOVE = {"generations": 2, "children": 40}
 
 def begun(recipe, space):
     """The start set with its values, the third molecule a failure."""
-    proposals, _ = start_set(recipe, space)
+    proposals, *_ = start_set(recipe, space)
     outcomes = {
         p.call: Observed(tuple(o.evaluate(Molecule.parse(p.smiles)) for o in recipe.objectives), 0.0) for p in proposals
     }
@@ -41,8 +44,8 @@ def fitted(monkeypatch):
     calls = []
     for kind in (AdditiveGP, LatentGP):
 
-        def fit(self, X, Y, seed=0, before=kind.__call__):
-            calls.append((X, Y, before(self, X, Y, seed)))
+        def fit(self, X, Y, layout, seed=0, before=kind.__call__):
+            calls.append((X, Y, before(self, X, Y, layout, seed)))
             return calls[-1][-1]
 
         monkeypatch.setattr(kind, "__call__", fit)
@@ -51,8 +54,8 @@ def fitted(monkeypatch):
 
 def test_the_start_set_is_the_recipes(recipe, space):
     asked = recipe()
-    proposals, made = start_set(asked, space)
-    assert [p.smiles for p in proposals] == asked.start(space, 14, int(ask._draws(asked, 0).integers(2**31)))
+    proposals, made, _ = start_set(asked, space)
+    assert [p.smiles for p in proposals] == asked.start(space, 14, int(draws(0, 0).integers(2**31)))
     assert [(p.call, p.round, p.move) for p in proposals] == [(k, 0, "prior") for k in range(1, 7)]
     assert (made.round, made.new) == (0, 6)
     assert len(start_set(recipe(start={"kind": "given", "smiles": space.smiles[:3]}), space)[0]) == 3
@@ -68,17 +71,17 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
     kinds = {"surrogate": {"kind": surrogate}, "acquisition": {"kind": acquisition}}
     asked = recipe(objectives=objectives, search=EVERY_MOVE, **kinds)
     state = begun(asked, open_space)
-    proposals, made = next_round(asked, open_space, state)
+    proposals, made, _ = next_round(asked, open_space, state)
     [(X, Y, model)] = fitted
 
     smiles = [record.proposal.smiles for record in state.observed]
 
-    def features(smiles):
+    def described(smiles):
         points, molecules = open_space.encode(smiles), [Molecule.parse(text) for text in smiles]
-        return points if surrogate == "latent" else np.concatenate([*described.features(molecules), points], 1)
+        return np.concatenate([*Featurizer()(molecules), points], 1)
 
-    expected = features(smiles)
-    assert X.shape[1] == open_space.latent + (COUNTS + DESCRIPTORS if surrogate == "additive" else 0)
+    expected = described(smiles)
+    assert X.shape[1] == 2048 + 25 + open_space.latent
     pairs = list(zip(expected.tolist(), utilities(state, asked).tolist(), strict=True))
     assert sorted(zip(X.tolist(), Y.tolist(), strict=True)) == sorted(pairs)
     merit = dict(zip(map(tuple, utilities(state, asked).tolist()), merits(state, asked), strict=True))
@@ -87,14 +90,14 @@ def test_a_round_of_each_kind(recipe, open_space, fitted, monkeypatch, surrogate
 
     assert [p.call for p in proposals] == [7, 8, 9, 10]
     assert {p.round for p in proposals} == {made.round} == {1}
-    assert not state.known & {p.smiles for p in proposals}
+    assert not state.proposed & {p.smiles for p in proposals}
     assert len({p.smiles for p in proposals}) == 4
     assert made.decoded >= made.valid >= made.new >= 4
     for p in proposals:
         assert p.z.tolist() == open_space.encode([p.smiles])[0].tolist()
         assert p.move in MOVES
         with torch.no_grad():
-            posterior = model.posterior(torch.from_numpy(features([p.smiles]).astype(float)))
+            posterior = model.posterior(torch.from_numpy(described([p.smiles]).astype(float)))
         assert p.mean == pytest.approx(posterior.mean[0].tolist(), rel=1e-6)
         assert p.sd == pytest.approx(posterior.variance.sqrt()[0].tolist(), rel=1e-4)
         assert np.isfinite(p.acquisition)
@@ -123,77 +126,79 @@ def test_where_nothing_new_is_found_nothing_is_proposed(recipe, space):
             return ["C1CC("] * len(z)
 
     asked = recipe()
-    proposals, made = next_round(asked, Closed(), begun(asked, space))
+    proposals, made, _ = next_round(asked, Closed(), begun(asked, space))
     assert (proposals, made.decoded, made.valid, made.new) == ((), 80, 0, 0)
 
 
 def test_the_model_is_asked_once_for_each_molecule(recipe, open_space, monkeypatch):
     """However many generations keep it among the best."""
-    asked_for, moments = [], ask.moments
+    asked_for, moments = [], module.moments
 
     def count(model, X):
         asked_for.extend(map(tuple, X.tolist()))
         return moments(model, X)
 
-    monkeypatch.setattr(ask, "moments", count)
+    monkeypatch.setattr(module, "moments", count)
     asked = recipe(search={"generations": 4, "children": 30}, surrogate={"kind": "latent"})
     state = begun(asked, open_space)
-    _, made = next_round(asked, open_space, state)
+    _, made, _ = next_round(asked, open_space, state)
     assert len(asked_for) == made.new + len(state.observed)
 
 
 @pytest.mark.parametrize("acquisition", [UCB(), LogEI()], ids=["ucb", "logei"])
-def test_generations_are_judged_by_tastes_of_their_own(recipe, open_space, monkeypatch, acquisition):
-    tastes, taste = [], UCB.taste
+def test_each_generation_has_a_scalarization_of_its_own(recipe, open_space, monkeypatch, acquisition):
+    weights, draw = [], scalarization.draw_scalarization
 
-    def keep(self, seen, rng):
-        tastes.append(taste(self, seen, rng).weight)
-        return taste(self, seen, np.random.default_rng(0))
+    def keep(seen, exploration, rng):
+        weights.append(draw(seen, exploration, rng).exploration)
+        return draw(seen, exploration, np.random.default_rng(0))
 
-    monkeypatch.setattr(UCB, "taste", keep)
+    monkeypatch.setattr(scalarization, "draw_scalarization", keep)
     table = acquisition.model_dump(mode="json")
     asked = recipe(search={"generations": 3, "children": 20}, acquisition=table)
     next_round(asked, open_space, begun(asked, open_space))
-    assert len(set(tastes[:3])) == 3
+    assert len(set(weights[:3])) == 3
 
 
 def test_a_given_reference_is_measured_from_in_utilities(recipe, space, monkeypatch):
     seen = []
-    taste = UCB.taste
-    monkeypatch.setattr(UCB, "taste", lambda self, given, rng: seen.append(given.reference) or taste(self, given, rng))
-    asked = recipe(objectives=[DOWN, LOGP], acquisition={"reference": [6.0, 0.5]})
+    draw = UCB.scalarize
+    keep = lambda self, given, rng: seen.append(given.reference) or draw(self, given, rng)  # noqa: E731
+    monkeypatch.setattr(UCB, "scalarize", keep)
+    asked = recipe(objectives=[DOWN, LOGP], reference_point=[6.0, 0.5])
     next_round(asked, space, begun(asked, space))
     assert {tuple(reference.tolist()) for reference in seen} == {(-6.0, 0.5)}
 
 
-@pytest.mark.parametrize("strangers", [0.0, 0.25, 1.0])
-def test_of_a_stranger_less_of_the_deviation_counts(recipe, toy, strangers):
-    """The toy's decoder knows its pool alone, so whatever an edit makes is a stranger, and the pool never is."""
+@pytest.mark.parametrize("factor", [0.0, 0.25, 1.0])
+def test_out_of_distribution_less_of_the_deviation_counts(recipe, toy, factor):
+    """The toy's decoder writes its pool alone, so whatever an edit makes is out of its distribution."""
     space = toy.OpenSpace()
-    asked = recipe(search=EVERY_MOVE, method={"kind": "bayes", "strangers": strangers})
+    asked = recipe(search=EVERY_MOVE, method={"kind": "bayes", "ood_sd_factor": factor})
     state = begun(asked, space)
     Y = utilities(state, asked)
-    belief = ask._Belief(asked, space, [record.proposal.smiles for record in state.observed], Y, 0)
+    observed, context = [record.proposal.smiles for record in state.observed], context_of(asked, space, state)
+    belief = CachedPosterior(asked.method.surrogate, context, space, observed, Y, 0, factor)
     new = [Molecule.parse(text) for text in ("CCCCCCCCBr", "c1ccc2ccccc2c1", space.smiles[-1])]
     mean, sd, shares = belief(new)
-    assert shares.tolist() == [strangers, strangers, 1.0]
+    assert shares.tolist() == [factor, factor, 1.0]
     assert sd[:2].min() > 0.5  # what is stored is the model's own
-    taste = asked.acquisition.taste(belief.seen, np.random.default_rng(0))
-    proposals, _ = next_round(asked, space, state)
+    drawn = asked.method.acquisition.scalarize(belief.seen, np.random.default_rng(0))
+    proposals, *_ = next_round(asked, space, state)
     assert proposals
-    if strangers == 0.0:
-        assert taste(mean, sd * shares[:, None])[0] == pytest.approx(taste(mean, 0 * sd)[0].item())
+    if factor == 0.0:
+        assert drawn(mean, sd * shares[:, None])[0] == pytest.approx(drawn(mean, 0 * sd)[0].item())
 
 
-def test_unknown_strangers_are_hardly_proposed(recipe, toy):
+def test_what_is_unknown_out_of_distribution_is_hardly_proposed(recipe, toy):
     space = toy.OpenSpace()
 
-    def share(strangers):
+    def share(factor):
         asked = recipe(
             search=EVERY_MOVE, q=8, budget={"evaluations": 50},
-            method={"kind": "bayes", "strangers": strangers}, acquisition={"weights": [5.0, 10.0]},
+            method={"kind": "bayes", "ood_sd_factor": factor}, acquisition={"weights": [5.0, 10.0]},
         )  # fmt: skip
-        proposals, _ = next_round(asked, space, begun(asked, space))
+        proposals, *_ = next_round(asked, space, begun(asked, space))
         return sum(p.smiles in space.rows for p in proposals) / len(proposals)
 
     assert share(0.0) > share(1.0)
@@ -209,3 +214,25 @@ def test_beyond_what_the_surrogate_takes_the_best_and_some_others_are_seen(recip
     assert Y[:2, 0].tolist() == best[:2]
     assert set(Y[2:, 0].tolist()) <= set(best[2:])
     assert len({tuple(row) for row in X.tolist()}) == 4
+
+
+def test_one_more_descriptor_is_a_descriptor_to_the_surrogate(recipe, open_space, fitted, monkeypatch):
+    monkeypatch.setattr(features, "PROPERTIES", (*features.PROPERTIES, "NumHeavyAtoms"))
+    asked = recipe(search=EVERY_MOVE)
+    next_round(asked, open_space, begun(asked, open_space))
+    [(X, _, model)] = fitted
+    assert X.shape[1] == 2048 + 26 + open_space.latent
+    [hyper] = model.hyper
+    assert [len(lengths) for lengths in hyper.lengths] == [26, open_space.latent]
+
+
+def test_features_are_made_once_in_a_campaign(recipe, open_space, monkeypatch):
+    made, make = [], Featurizer._make
+    monkeypatch.setattr(Featurizer, "_make", lambda self, one: made.append(one.smiles) or make(self, one))
+    asked = recipe(search=EVERY_MOVE)
+    state, featurizer = begun(asked, open_space), Featurizer()
+    first = next_round(asked, open_space, state, featurizer=featurizer)
+    assert len(made) == len(set(made)) > 0
+    made.clear()
+    assert same(next_round(asked, open_space, state, featurizer=featurizer), first)
+    assert made == []

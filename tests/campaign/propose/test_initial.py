@@ -30,6 +30,14 @@ def test_a_file_skips_bad_rows_with_a_warning(space, tmp_path, caplog):
     assert FromFile(path=str(path), n=1)(space, 10, 0) == [space.smiles[3]]
 
 
+def test_a_row_that_is_too_long_is_skipped_with_a_warning(space, tmp_path, caplog):
+    path = tmp_path / "start.csv"
+    path.write_text(f"SMILES,name\n{space.smiles[3]},a, b\n{space.smiles[4]},c\n")
+    with caplog.at_level(logging.WARNING, "molvae"):
+        assert FromFile(path=str(path))(space, 10, 0) == space.smiles[4:5]
+    assert f"{path}, line 2 is skipped: 3 cells for 2 columns" in caplog.text
+
+
 def test_a_file_with_nothing_usable_is_an_error(space, tmp_path):
     path = tmp_path / "start.smi"
     path.write_text("C1CC\nCCO\n")
@@ -51,7 +59,7 @@ def test_the_prior_gives_valid_different_molecules_by_seed(space):
     first, again, other = (FromPrior(n=20)(space, 300, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert len(set(first)) == 20
-    assert all(space.knows(smiles) for smiles in first)
+    assert all(space.can_encode(smiles) for smiles in first)
 
 
 def test_a_model_that_makes_nothing_valid_is_an_error(space):

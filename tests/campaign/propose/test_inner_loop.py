@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from molvae.campaign.propose.inner_loop import MOVES, Found, Search
-from molvae.campaign.space import Remembering
+from molvae.campaign.space import CachedSpace
 from molvae.chem.molecule import Molecule
 from molvae.config import parse_recipe
 from molvae.errors import RecipeError
@@ -38,7 +38,7 @@ class Judge:
         return scores
 
     def best(self, generation, n):
-        return sorted(self.asked[generation], key=lambda smiles: -self.score(Molecule.known(smiles)))[:n]
+        return sorted(self.asked[generation], key=lambda smiles: -self.score(Molecule.trusted(smiles)))[:n]
 
 
 class Spy:
@@ -46,7 +46,7 @@ class Spy:
 
     def __init__(self, space):
         self.space, self.encoded, self.decoded = space, [], []
-        self.knows = space.knows
+        self.can_encode = space.can_encode
 
     def encode(self, smiles):
         self.encoded.append(list(smiles))
@@ -81,7 +81,7 @@ def test_candidates_are_new_valid_and_known_to_the_model(open_space, parents):
     smiles = [candidate.molecule.smiles for candidate in found.candidates]
     assert len(smiles) == len(set(smiles)) >= 20
     assert not set(parents) & set(smiles)
-    assert all(Molecule.parse(text).smiles == text and open_space.knows(text) for text in smiles)
+    assert all(Molecule.parse(text).smiles == text and open_space.can_encode(text) for text in smiles)
     assert len(smiles) < found.valid < found.decoded <= 200
 
 
@@ -145,7 +145,7 @@ def test_only_what_is_bred_from_is_encoded(open_space, parents):
 
 
 def test_invalid_texts_are_dropped_and_counted(space, parents):
-    far = Remembering(space, dict(zip(parents, space.encode(parents) + 50, strict=True)))
+    far = CachedSpace(space, dict(zip(parents, space.encode(parents) + 50, strict=True)))
     assert find(far, parents, **LATENT) == Found((), 200, 0)
 
 
@@ -162,8 +162,8 @@ def test_where_no_edit_is_possible_nothing_is_written(open_space):
 
 def test_molecules_that_the_model_cannot_encode_are_dropped(open_space, parents):
     class Narrow(type(open_space)):
-        def knows(self, smiles):
-            return "N" not in smiles and super().knows(smiles)
+        def can_encode(self, smiles):
+            return "N" not in smiles and super().can_encode(smiles)
 
     found = find(Narrow(), parents)
     assert found.candidates

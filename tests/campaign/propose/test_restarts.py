@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from molvae.bo.surrogates import AdditiveGP
 from molvae.campaign.campaign import Campaign
-from molvae.campaign.propose.bayes import next_round, restart, start_set
 from molvae.campaign.propose.restarts import Restarts
 from molvae.campaign.recipe import CampaignRecipe
-from molvae.campaign.record.merit import merits, stale
+from molvae.campaign.record.merit import merits
 from molvae.campaign.record.state import RESTART, Failed, Observed, Proposal, State, fold
+from molvae.campaign.rounds import as_proposals, context_of, next_round, start_set
 from molvae.chem.molecule import Molecule
 from molvae.config import parse_recipe
 
@@ -34,9 +34,20 @@ def course(*values, again=()):
     return fold(proposals, dict(enumerate(outcomes, 1)))
 
 
+def restart(asked, space, state):
+    """A round that begins again, whether it is due or not."""
+    context = context_of(asked, space, state)
+    return as_proposals(state, context.round, space, asked.method.begun_again(context), 0.0)
+
+
+def due_in(state, asked):
+    left = asked.budget.evaluations - len(state.records)
+    return asked.method.restarts.due(state.episode, merits(state.episode, asked), left)
+
+
 def due(state, *objectives, patience=4, gain=0.1, left=100):
     asked = parse_recipe({"objectives": list(objectives or (LOGP,))}, CampaignRecipe)
-    return Restarts(patience=patience, gain=gain).due(state.life, merits(state.life, asked), left)
+    return Restarts(patience=patience, gain=gain).due(state.episode, merits(state.episode, asked), left)
 
 
 class TestRule:
@@ -62,7 +73,7 @@ class TestRule:
         outcomes = {call: Observed((float(call in ones),), 0.0) for call in range(1, 17)}
         assert due(fold(proposals, outcomes), patience=2, gain=0.5) == expected
 
-    def test_each_life_is_judged_by_its_own_records(self):
+    def test_each_episode_is_judged_by_its_own_records(self):
         first = (0, 2, 11, 11, 11, 12)
         assert not due(course(*first, 0, 0, 5, 0, 0, again=(7,)))
         assert not due(course(*first, 0, 0, 1, 1, 2, 2, again=(7,)))
@@ -70,7 +81,7 @@ class TestRule:
         assert due(course(*first, 5, 5, 9, 9, 9, 9, 9, 9, again=(7,)))
 
     @pytest.mark.parametrize(("left", "expected"), [(5, False), (6, True)])
-    def test_what_is_left_has_to_be_enough_for_a_life(self, left, expected):
+    def test_what_is_left_has_to_be_enough_for_an_episode(self, left, expected):
         assert due(course(*[3] * 9), left=left) == expected
 
     def test_no_patience_no_restarts(self):
@@ -114,28 +125,22 @@ class TestRule:
             due(course(*[(x, x, bound) for x, bound in values]), LOGP, {"score": {"kind": "qed"}}, AT_MOST) == expected
         )
 
-    def test_only_bayesian_optimisation_begins_again(self, recipe):
-        state = course(*[3] * 9)
-        often = {"restarts": {"patience": 2}, "budget": {"evaluations": 90}}
-        assert stale(state, recipe(**often))
-        assert not stale(state, recipe(**often, method={"kind": "genetic"}))
 
-
-class TestLife:
+class TestEpisode:
     def test_without_restarts_it_is_all_there_is(self):
         state = course(1, 2, 3, 4)
-        assert state.life is state
+        assert state.episode is state
         assert state.restarts == ()
 
     def test_it_begins_at_the_latest_restart(self):
         state = course(1, 2, 3, 4, 5, 6, 7, 8, 9, again=(3, 7))
-        assert [record.proposal.call for record in state.life.records] == [7, 8, 9]
+        assert [record.proposal.call for record in state.episode.records] == [7, 8, 9]
         assert state.restarts == (3, 7)
         assert [record.proposal.call for record in state.records if record.proposal.start] == [1, 2, 3, 4, 7, 8]
 
     def test_one_whose_molecules_all_failed_does_not_count(self):
-        assert course(1, 2, 3, 4, None, None, 7, 8, again=(5,)).life.records[0].proposal.call == 1
-        assert course(1, 2, 3, 4, None, 6, 7, 8, again=(5,)).life.records[0].proposal.call == 5
+        assert course(1, 2, 3, 4, None, None, 7, 8, again=(5,)).episode.records[0].proposal.call == 1
+        assert course(1, 2, 3, 4, None, 6, 7, 8, again=(5,)).episode.records[0].proposal.call == 5
 
 
 def told(recipe, proposals, state=None):
@@ -149,11 +154,11 @@ class TestRound:
     def test_it_has_new_molecules_as_many_as_the_start_set(self, recipe, open_space):
         asked = recipe(budget={"evaluations": 99})
         state = told(asked, start_set(asked, open_space)[0])
-        proposals, made = restart(asked, open_space, state)
+        proposals, made, _ = restart(asked, open_space, state)
         assert [(p.call, p.round, p.move, p.parent, p.mean) for p in proposals] == [
             (call, 1, RESTART, None, None) for call in range(7, 13)
         ]
-        assert len(state.known | {p.smiles for p in proposals}) == 12
+        assert len(state.proposed | {p.smiles for p in proposals}) == 12
         assert [p.z.tolist() for p in proposals] == [open_space.encode([p.smiles])[0].tolist() for p in proposals]
         assert (made.round, made.decoded, made.valid, made.new) == (1, 6, 6, 6)
         again, later = (
@@ -171,36 +176,36 @@ class TestRound:
         (tmp_path / "start.smi").write_text("\n".join(open_space.smiles[:10]) + "\n")
         start = {"kind": "file", "path": str(tmp_path / "start.smi"), "n": 6}
         asked = recipe(start=start, budget={"evaluations": 99})
-        first, _ = start_set(asked, open_space)
+        first, *_ = start_set(asked, open_space)
         assert [p.smiles for p in first] == open_space.smiles[:6]
-        second, _ = restart(asked, open_space, told(asked, first))
+        second, *_ = restart(asked, open_space, told(asked, first))
         assert [p.smiles for p in second[:4]] == open_space.smiles[6:10]
         assert len({p.smiles for p in second} - set(open_space.smiles[:10])) == 2
 
     def test_given_molecules_are_made_up_for_by_the_prior(self, recipe, open_space):
         asked = recipe(start={"kind": "given", "smiles": open_space.smiles[:4]}, budget={"evaluations": 99})
-        proposals, _ = restart(asked, open_space, told(asked, start_set(asked, open_space)[0]))
+        proposals, *_ = restart(asked, open_space, told(asked, start_set(asked, open_space)[0]))
         assert len({p.smiles for p in proposals} - set(open_space.smiles[:4])) == 4
 
     def test_of_the_training_set_others_are_drawn(self, recipe, open_space, tmp_path):
         (tmp_path / "train.smi").write_text("\n".join(open_space.smiles[:12]) + "\n")
         asked = recipe(start={"kind": "training", "path": str(tmp_path), "n": 6}, budget={"evaluations": 99})
         state = told(asked, start_set(asked, open_space)[0])
-        assert {p.smiles for p in restart(asked, open_space, state)[0]} == set(open_space.smiles[:12]) - state.known
+        assert {p.smiles for p in restart(asked, open_space, state)[0]} == set(open_space.smiles[:12]) - state.proposed
 
     def test_the_next_round_knows_what_was_observed_since_and_proposes_nothing_known(
         self, recipe, open_space, monkeypatch
     ):
         seen, fit = [], AdditiveGP.__call__
-        monkeypatch.setattr(AdditiveGP, "__call__", lambda self, X, Y, seed=0: seen.append(Y) or fit(self, X, Y, seed))
+        monkeypatch.setattr(AdditiveGP, "__call__", lambda self, X, Y, *rest: seen.append(Y) or fit(self, X, Y, *rest))
         asked = recipe(budget={"evaluations": 99}, search={"generations": 1, "children": 60})
         state = told(asked, start_set(asked, open_space)[0])
         state = told(asked, next_round(asked, open_space, state)[0], state)
         state = told(asked, restart(asked, open_space, state)[0], state)
-        proposals, made = next_round(asked, open_space, state)
+        proposals, made, _ = next_round(asked, open_space, state)
         assert sorted(seen[-1][:, 0].tolist()) == sorted(state.values[-6:, 0].tolist())
         assert (made.round, [p.call for p in proposals]) == (3, [17, 18, 19, 20])
-        assert not {p.smiles for p in proposals} & state.known
+        assert not {p.smiles for p in proposals} & state.proposed
         life = {record.proposal.smiles for record in state.records[-6:]}
         assert {p.parent for p in proposals} <= life
 
@@ -226,7 +231,7 @@ def course_of(state):
 def test_a_campaign_begins_again_as_long_as_there_is_budget_for_it(whole):
     _, out, state = whole
     assert len(state.restarts) > 1
-    assert (state.used, len(state.known)) == (50, 50)
+    assert (state.used, len(state.proposed)) == (50, 50)
     lives = np.diff([1, *state.restarts])
     assert min(lives) >= 6 + 8
     assert state.restarts[-1] <= 50 - 13
@@ -256,7 +261,7 @@ def test_where_there_is_nothing_new_to_begin_with_it_goes_on(recipe, open_space,
     monkeypatch.setattr(type(open_space), "sample", lambda self, n, seed: self.smiles[:6])
     asked = recipe(**OFTEN | {"budget": {"evaluations": 32}})
     state = Campaign.open(asked, tmp_path, space=open_space).run()
-    assert any(stale(State(state.records[:calls]), asked) for calls in (14, 18))
+    assert any(due_in(State(state.records[:calls]), asked) for calls in (14, 18))
     assert (state.used, state.restarts) == (32, ())
 
 
@@ -272,6 +277,6 @@ def test_a_campaign_of_a_time_without_restarts_can_be_read(whole, tmp_path):
     shutil.copytree(out, tmp_path / "run")
     path = tmp_path / "run/recipe.json"
     table = json.loads(path.read_text())
-    del table["restarts"]
+    del table["method"]["restarts"]
     path.write_text(json.dumps(table))
     assert Campaign.read(tmp_path / "run").status()["used"] == state.used

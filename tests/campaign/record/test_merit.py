@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from molvae.campaign.record.merit import best, history, merits, ranked, reason_to_stop, utilities, violations
+from molvae.campaign.record.merit import best, history, merits, ranked, utilities, violations
 from molvae.campaign.record.state import Failed, Observed, Proposal, fold
 from molvae.errors import CampaignError
 
@@ -32,7 +32,7 @@ def test_history_is_the_best_utility_after_each_round(recipe, objective, expecte
 
 def test_hypervolume_history_by_hand_with_a_given_and_an_inferred_reference(recipe):
     state = course((1, 3), (3, 5), (4, 1), (2, 2))  # logP up, SAS down: (1, −3), (3, −5), (4, −1), (2, −2)
-    given = recipe(objectives=[LOGP, DOWN], acquisition={"reference": [0.0, 6.0]})
+    given = recipe(objectives=[LOGP, DOWN], reference_point=[0.0, 6.0])
     assert history(state, given) == [1 * 3 + 2 * 1, 4 * 5]
     assert best(state, given) == ("hypervolume", 20.0)
     inferred = recipe(objectives=[LOGP, DOWN])  # a tenth of the range below the start set: (0.8, −5.2)
@@ -68,18 +68,18 @@ def test_ranked_by_utility_or_by_front(recipe):
 )
 def test_reasons_to_stop(recipe, budget, values, reason):
     asked = recipe(budget=budget, start={"kind": "prior", "n": 2})
-    assert reason_to_stop(course(*values), asked) == reason
+    assert asked.budget(course(*values), asked) == reason
 
 
 def test_target_of_a_minimised_objective(recipe):
     asked = recipe(objectives=[DOWN], budget={"evaluations": 9, "target": 2.0})
-    assert reason_to_stop(course(3, 2.5), asked) is None
-    assert reason_to_stop(course(3, 1.5), asked) == "target 2 reached"
+    assert asked.budget(course(3, 2.5), asked) is None
+    assert asked.budget(course(3, 1.5), asked) == "target 2 reached"
 
 
 def test_a_start_set_that_failed_whole_is_an_error_with_the_first_reason(recipe):
     with pytest.raises(CampaignError, match=r"none of the 2 start molecules could be evaluated; the first, C: no"):
-        reason_to_stop(course(None, None), recipe())
+        recipe().budget(course(None, None), recipe())
 
 
 class TestConstraints:
@@ -140,4 +140,4 @@ class TestConstraints:
     def test_reasons_to_stop(self, recipe, budget, values, reason):
         """As long as nothing is feasible, less violation is a gain."""
         asked = recipe(objectives=[DOWN, AT_MOST], budget={"evaluations": 9, **budget}, start={"kind": "prior", "n": 2})
-        assert reason_to_stop(course(*values), asked) == reason
+        assert asked.budget(course(*values), asked) == reason

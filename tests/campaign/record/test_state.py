@@ -14,7 +14,7 @@ def test_fold_sorts_by_call_and_tells_records_apart():
     assert [proposal.smiles for proposal in state.pending] == ["CCO"]
     assert [record.proposal.smiles for record in state.failed] == ["CC"]
     assert state.values.tolist() == [[4.0, 5.0]]
-    assert (state.used, state.round, state.known) == (2, 1, {"C", "CC", "CCO"})
+    assert (state.used, state.round, state.proposed) == (2, 1, {"C", "CC", "CCO"})
 
 
 def test_nothing_folds_to_an_empty_state():

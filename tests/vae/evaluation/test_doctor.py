@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from molvae.config import _models_at
 from molvae.vae.evaluation.doctor import THRESHOLDS, Threshold, diagnose, quick_check
 from molvae.vae.training.recipe import TrainRecipe
-from molvae.vae.training.schedules import LinearBeta
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,10 @@ def test_a_verdict_is_by_two_limits_whichever_way_is_better():
 def test_advice_names_settings_that_there_are():
     names = {name for threshold in THRESHOLDS.values() for name in re.findall(r"(?:train|net)[.\w]+", threshold.advice)}
     assert "prior" in TrainRecipe.model_fields
-    assert {"train.beta.end", "train.astray", "net.latent"} <= names
+    assert {"train.loss.beta.end", "train.loss.latent_noise.share", "net.latent"} <= names
     for name in names:
-        kind = TrainRecipe
-        for part in name.removesuffix(".").split("."):
-            kind = {"beta": LinearBeta}.get(part) or kind.model_fields[part].annotation
+        *parents, last = name.removesuffix(".").split(".")
+        assert any(last in model.model_fields for model in _models_at(TrainRecipe, tuple(parents))), name
 
 
 def test_a_perfect_model_is_fit(examine):
@@ -61,7 +60,7 @@ def test_a_collapsed_model_is_not_fit_though_all_its_samples_are_valid(examine):
         assert verdicts["validity_prior"] == verdicts["validity_near"] == verdicts["marginal_kl"] == "ok"
         assert not diagnosis.fit
         assert diagnosis.verdict.startswith("not fit for campaigns:\n")
-        assert "lower train.beta.end, train.free_bits above 0" in diagnosis.verdict
+        assert "lower train.loss.beta.end, or a smaller net.latent" in diagnosis.verdict
 
 
 def test_a_model_that_writes_one_molecule_is_not_fit(examine):

@@ -13,7 +13,7 @@ from numba.core.caching import CacheImpl, FunctionCache
 
 from molvae.chem.molecule import parse_or_none
 from molvae.data.vocab import END, Vocab
-from molvae.vae.grammar.automaton import _whole
+from molvae.vae.grammar.automaton import _entry
 from molvae.vae.grammar.mask import Grammar
 
 ZINC = Vocab("#()+-/12345678=@BCFHINOPS[\\]clnors")
@@ -157,7 +157,7 @@ def doubled(tmp_path, module_at):
     )
 
     def run() -> tuple[float, object]:
-        double = _whole(module_at(tmp_path / "doubling.py").double)
+        double = _entry(module_at(tmp_path / "doubling.py").double)
         values = np.ones(1)
         double(values)
         return values[0], double.stats

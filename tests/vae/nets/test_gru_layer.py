@@ -17,9 +17,9 @@ from molvae.errors import UsageError
 from molvae.vae.nets import gru_layer
 from molvae.vae.nets.gru_layer import GRULayer
 from molvae.vae.nets.kernel import library as kernel_library
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
-SIZES = NetSettings(latent=8, embedding=12, encoder_hidden=40, decoder_hidden=56)
+SIZES = NetSettings(latent=8, embedding=12, encoder=GRUEncoder(hidden=40), decoder=GRUDecoder(hidden=56))
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from torch.nn.functional import log_softmax
 
 from molvae.data.vocab import END, START
 from molvae.vae.model import Posterior
-from molvae.vae.nets.nets import Net, NetSettings, gaussian_kl
+from molvae.vae.nets.nets import DECODERS, ENCODERS, GRUDecoder, GRUEncoder, Net, NetSettings, gaussian_kl
 
-SIZES = NetSettings(latent=3, embedding=4, encoder_hidden=5, decoder_hidden=6)
+SIZES = NetSettings(latent=3, embedding=4, encoder=GRUEncoder(hidden=5), decoder=GRUDecoder(hidden=6))
 CHARACTERS = 9
 
 pairs = st.lists(st.tuples(st.floats(-6, 6), st.floats(-8, 4)), min_size=1, max_size=8)
@@ -89,13 +89,43 @@ def test_every_parameter_has_a_gradient(net, tokens):
     assert [name for name, weights in net.named_parameters() if not weights.grad.abs().sum() > 0] == []
 
 
-def test_the_decoder_reads_on_from_its_state(net, tokens):
-    z = torch.ones(7, 3)
-    whole, _ = net.decoder(tokens, z, net.decoder.initial(z))
-    first, state = net.decoder(tokens[:, :4], z, net.decoder.initial(z))
-    second, _ = net.decoder(tokens[:, 4:], z, state)
+@pytest.mark.parametrize("member", ENCODERS.members)
+def test_each_encoder_gives_a_posterior(member, tokens):
+    encoder = member()(latent=3, embedding=4, characters=CHARACTERS)
+    mean, logvar = encoder(tokens)
+    assert mean.shape == logvar.shape == (7, 3)
+    assert mean.dtype == logvar.dtype == torch.float32
+    torch.testing.assert_close(encoder(tokens[2:3])[0], mean[2:3])
+    (mean.square() + logvar.square()).sum().backward()
+    assert all(weights.grad.abs().sum() > 0 for weights in encoder.parameters())
+
+
+@pytest.mark.parametrize("member", DECODERS.members)
+def test_each_decoder_reads_on_from_its_state(member, tokens):
+    decoder = member()(latent=3, embedding=4, characters=CHARACTERS)
+    z = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
+    start = decoder.initial(z)
+    assert len(start) == 7
+    whole, last = decoder(tokens, z, start)
     assert whole.shape == (7, 11, CHARACTERS)
-    torch.testing.assert_close(whole, torch.cat([first, second], 1))
+    logits, state = [], start
+    for character in tokens.unbind(1):
+        one, state = decoder(character[:, None], z, state)
+        logits.append(one)
+    torch.testing.assert_close(whole, torch.cat(logits, 1))
+    torch.testing.assert_close(state, last)
+    rows = torch.tensor([4, 0, 4])  # as a beam takes them
+    again, _ = decoder(tokens[rows], z[rows], start[rows])
+    torch.testing.assert_close(again, whole[rows])
+
+
+def test_strings_of_several_lengths_are_read_as_those_of_one(net):
+    strings = [[2, 3, 4, 5], [5, 4, 3, 2], [6, 7], [8]]
+    with torch.no_grad():
+        mean, logvar = net.read(strings)
+        alone = [net.encoder(torch.tensor([ids])) for ids in strings]
+    torch.testing.assert_close(mean, torch.cat([one[0] for one in alone]), atol=0.02, rtol=0.02)  # bfloat16 somewhere
+    torch.testing.assert_close(logvar, torch.cat([one[1] for one in alone]), atol=0.02, rtol=0.02)
 
 
 def test_the_default_net_has_1_6_million_parameters():
@@ -138,11 +168,11 @@ def test_heads_read_the_posterior_mean(tokens):
     assert net.encoder.posterior.weight.grad.abs().sum() > 0
 
 
-def test_what_goes_astray_is_decoded_from_farther_off_and_teaches_the_encoder_nothing(net, tokens):
+def test_latent_noise_is_added_to_the_mean_and_teaches_the_encoder_nothing(net, tokens):
     noise = torch.randn(7, 3, generator=torch.Generator().manual_seed(2))
-    astray = torch.tensor([[0.0], [0.5], [0.0], [2.0], [0.0], [0.0], [1.0]])
+    latent_sd = torch.tensor([[0.0], [0.5], [0.0], [2.0], [0.0], [0.0], [1.0]])
     mean, logvar = net.encoder(tokens)
-    z = mean + noise * torch.where(astray > 0, astray, torch.exp(logvar / 2))
-    torch.testing.assert_close(net(tokens, noise, None, astray).nll, net.nll(tokens, z))
-    net(tokens, noise, None, astray + 1).nll.sum().backward()
+    z = mean + noise * torch.where(latent_sd > 0, latent_sd, torch.exp(logvar / 2))
+    torch.testing.assert_close(net(tokens, noise, None, latent_sd).nll, net.nll(tokens, z))
+    net(tokens, noise, None, latent_sd + 1).nll.sum().backward()
     assert net.encoder.posterior.weight.grad is None or not net.encoder.posterior.weight.grad.any()

@@ -1,5 +1,6 @@
 """The training: it learns, and however it is stopped, it ends with the same bits."""
 
+import json
 import math
 import os
 import resource
@@ -21,8 +22,9 @@ from molvae.data.vocab import Vocab
 from molvae.errors import DataError, FolderBusy, FolderError, ModelError, RecipeError, TrainingError
 from molvae.folders import only_writer, seal
 from molvae.vae.folder import load_model, model_facts
-from molvae.vae.training.loop import _begin, _examples, make_fabric, train
+from molvae.vae.training.loop import train
 from molvae.vae.training.recipe import TrainRecipe
+from molvae.vae.training.setup import make_fabric, set_up
 
 BF16 = torch.cpu._is_avx512_bf16_supported()
 
@@ -124,7 +126,7 @@ def test_so_does_one_in_bfloat16(recipe, tmp_path):
 
 
 def test_so_does_one_with_all_its_levers(recipe, tmp_path, molecules, figures):
-    """Muon, property heads with missing labels, latent points that go astray."""
+    """Muon, property heads with missing labels, latent noise."""
     with open(tmp_path / "labelled.csv", "w") as file:
         file.write("SMILES,activity\n")
         file.writelines(f"{smiles},{len(smiles) if k % 3 else ''}\n" for k, smiles in enumerate(molecules))
@@ -133,7 +135,10 @@ def test_so_does_one_with_all_its_levers(recipe, tmp_path, molecules, figures):
     changes = {
         "corpus": str(tmp_path / "corpus"),
         "net": {"properties": ("MolWt", "activity")},
-        "train": {"optimizer": {"kind": "muon"}, "astray": 0.3, "property_weights": {"activity": 2.0}},
+        "train": {
+            "optimizer": {"kind": "muon"},
+            "loss": {"latent_noise": {"share": 0.3}, "property_weights": {"activity": 2.0}},
+        },
         "prior": {"kind": "mixture", "components": 2},
     }
     train(recipe(**changes), tmp_path / "whole")
@@ -158,8 +163,8 @@ def test_heads_learn_a_property(recipe, tmp_path, molecules):
     train(
         recipe(
             corpus=str(tmp_path / "corpus"),
-            net={"properties": ("MolWt",), "latent": 8, "encoder_hidden": 32},
-            train={"epochs": 20, "optimizer": {"learning_rate": 0.01}, "property_weights": {"MolWt": 30.0}},
+            net={"properties": ("MolWt",), "latent": 8, "encoder": {"kind": "gru", "hidden": 32}},
+            train={"epochs": 20, "optimizer": {"learning_rate": 0.01}, "loss": {"property_weights": {"MolWt": 30.0}}},
             evaluate={"every": 10_000},
             checkpoint_seconds=60.0,
         ),
@@ -178,7 +183,7 @@ def test_labels_that_the_corpus_does_not_have_are_named(recipe, tmp_path):
 
 def test_a_weight_of_a_property_that_is_not_predicted_is_refused(recipe):
     with pytest.raises(RecipeError, match="property_weights names 'QED'"):
-        recipe(train={"property_weights": {"QED": 1.0}})
+        recipe(train={"loss": {"property_weights": {"QED": 1.0}}})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -219,6 +224,28 @@ def test_another_recipe_is_refused_with_the_keys(whole, recipe):
     assert "epochs" not in str(caught.value)
 
 
+def test_a_run_of_the_release_before_goes_on(recipe, tmp_path, whole):
+    """Its recipe was recorded by other keys."""
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), out, stop_at(11))
+    table = json.loads((out / "recipe.json").read_text())
+    net, settings, loss = table["net"], table["train"], table["train"].pop("loss")
+    net.update({f"{part}_hidden": net.pop(part)["hidden"] for part in ("encoder", "decoder")})
+    settings.update(free_bits=0.0, beta=loss["beta"], property_weights=loss["property_weights"])
+    noise = loss["latent_noise"]
+    settings.update(astray=noise["share"], astray_noise=noise["sd"], astray_weight=noise["weight"])
+    table["hardware"]["nodes"] = 1
+    (out / "recipe.json").write_text(json.dumps(table))
+    (out / "parts.json").unlink()
+    train(recipe(), out)
+    assert same_weights(whole, out)
+    settings["free_bits"] = 0.5
+    (out / "recipe.json").write_text(json.dumps(table))
+    with pytest.raises(RecipeError, match=r"train\.free_bits was removed"):
+        train(recipe(), out)
+
+
 def test_a_recipe_whose_corpus_is_wrong_does_not_claim_the_folder(recipe, tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
         train(recipe(corpus=str(tmp_path / "typo")), tmp_path / "out")
@@ -251,20 +278,12 @@ def test_a_weight_that_is_no_number_diverges(recipe, tmp_path):
 
 
 def test_a_posterior_that_says_nothing_has_collapsed(recipe, tmp_path):
-    beta = {"kind": "linear", "start": 1e4, "end": 1e4}
-    settings = recipe(train={"beta": beta, "optimizer": {"learning_rate": 0.05}, "epochs": 4}, evaluate={"every": 18})
+    loss = {"beta": {"start": 1e4, "end": 1e4}}
+    settings = recipe(train={"loss": loss, "optimizer": {"learning_rate": 0.05}, "epochs": 4}, evaluate={"every": 18})
     with pytest.raises(
-        TrainingError, match=r"the posterior collapsed: .* take a smaller train\.beta\.end \(it is 10000"
+        TrainingError, match=r"the posterior collapsed: .* take a smaller .*train\.loss\.beta\.end; it is 10000"
     ):
         train(settings, tmp_path)
-
-
-def test_free_nats_keep_a_posterior_from_collapsing(recipe, tmp_path):
-    beta = {"kind": "linear", "start": 1e4, "end": 1e4}
-    changes = {"beta": beta, "optimizer": {"learning_rate": 0.05}, "epochs": 4, "free_bits": 0.5}
-    settings = recipe(train=changes, evaluate={"every": 18})
-    train(settings, tmp_path)
-    assert model_facts(tmp_path / "model")["metrics"]["active_units"] == settings.net.latent
 
 
 @pytest.mark.parametrize("damage", ["cut", "other net", "no progress", "text"])
@@ -353,12 +372,17 @@ def test_a_small_net_learns_fifty_molecules_by_heart(recipe, tmp_path, molecules
     fifty = sorted(molecules, key=len)[-50:]  # few lengths, so few and full batches
     settings = recipe(
         corpus=str(corpus_of(tmp_path / "corpus", fifty, fifty)),
-        net={"latent": 16, "embedding": 16, "encoder_hidden": 48, "decoder_hidden": 96},
+        net={
+            "latent": 16,
+            "embedding": 16,
+            "encoder": {"kind": "gru", "hidden": 48},
+            "decoder": {"kind": "gru", "hidden": 96},
+        },
         train={
             "epochs": 100,
             "batch": 25,
             "optimizer": {"learning_rate": 0.01},
-            "beta": {"kind": "linear", "end": 0.001},
+            "loss": {"beta": {"end": 0.001}},
         },
         evaluate={"every": 100_000, "molecules": 50},
         checkpoint_seconds=1e9,
@@ -372,7 +396,7 @@ def test_a_small_net_learns_fifty_molecules_by_heart(recipe, tmp_path, molecules
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_model_trained_on_a_gpu_works_on_the_cpu(recipe, tmp_path, molecules, figures):
     settings = recipe(
-        net={"latent": 16, "encoder_hidden": 32, "decoder_hidden": 64},
+        net={"latent": 16, "encoder": {"kind": "gru", "hidden": 32}, "decoder": {"kind": "gru", "hidden": 64}},
         train={"epochs": 30, "optimizer": {"learning_rate": 0.01}},
         hardware={"device": "cuda", "precision": "bf16-mixed"},
     )
@@ -453,7 +477,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
         corpus=str(tmp_path / "corpus"), synthetic=str(tmp_path / "made"), net={"properties": ["logP", "QED"]}
     )
     corpus, more = (Corpus.load(tmp_path / name) for name in ("corpus", "made"))
-    examples = _examples(both, corpus, more, _begin(both, corpus, None))
+    examples = set_up(both)
     assert examples.texts[:50] == corpus.train
     rows = [more.train.index(text) for text in examples.texts[50:]]
     assert len(rows) > 10
@@ -464,7 +488,7 @@ def test_synthetic_molecules_have_the_labels_that_are_there(molecules, recipe, t
 
 def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe, tmp_path):
     start = str(whole / "model")
-    with pytest.raises(TrainingError, match=r"net\.latent is \d+ there, 5 here"):
+    with pytest.raises(TrainingError, match=r"\(there → here\): net\.latent: 4 → 5"):
         train(recipe(start=start, net={"latent": 5}), tmp_path / "net")
     strange = tmp_path / "strange.smi"
     strange.write_text("C[Se]C\nCC[Se]C\nCC[Se]CC\nCCC[Se]CC\n")
@@ -475,9 +499,9 @@ def test_it_goes_on_from_no_other_net_and_with_no_other_characters(whole, recipe
         train(recipe(start="nowhere"), tmp_path / "nowhere")
 
 
-def test_points_astray_weigh_as_much_as_asked(recipe, tmp_path, figures):
+def test_latent_noise_weighs_as_much_as_asked(recipe, tmp_path, figures):
     losses = []
     for weight in (0.0, 1.0):
-        train(recipe(train={"astray": 0.8, "astray_weight": weight}), tmp_path / str(weight))
+        train(recipe(train={"loss": {"latent_noise": {"share": 0.8, "weight": weight}}}), tmp_path / str(weight))
         losses.append(float(figures(tmp_path / str(weight))[0]["train_nll"]))
     assert 0.1 < losses[0] / losses[1] < 0.3  # the share of the others is 0.2

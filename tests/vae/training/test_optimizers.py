@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from molvae.vae.nets.nets import Net, NetSettings
-from molvae.vae.training.optimizers import AdamWSettings, MuonSettings, set_rate
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
+from molvae.vae.training.optimizers import OPTIMIZERS, MuonSettings, set_rate
 
-SIZES = NetSettings(latent=3, embedding=4, encoder_hidden=5, decoder_hidden=6, properties=("logP",))
+SIZES = NetSettings(
+    latent=3, embedding=4, encoder=GRUEncoder(hidden=5), decoder=GRUDecoder(hidden=6), properties=("logP",)
+)
 
 
 @pytest.fixture
@@ -15,9 +17,10 @@ def net() -> Net:
     return Net(SIZES, 9)
 
 
-@pytest.mark.parametrize("settings", [AdamWSettings(), MuonSettings()])
-def test_each_weight_is_moved_by_one_optimiser(net, settings):
-    moved = [weights for one in settings(net) for group in one.param_groups for weights in group["params"]]
+@pytest.mark.parametrize("member", OPTIMIZERS.members)
+def test_each_weight_is_moved_by_one_optimiser(net, member):
+    assert member().learning_rate > 0
+    moved = [weights for one in member()(net) for group in one.param_groups for weights in group["params"]]
     assert len(moved) == len(set(moved))
     assert set(moved) == set(net.parameters())
 

@@ -10,9 +10,9 @@ from molvae.vae.nets import gru_layer
 from molvae.vae.nets.kernel import training
 from molvae.vae.nets.kernel.buffers import BufferPool
 from molvae.vae.nets.kernel.packing import BF16, PackedLayer, Weights
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
-SIZES = NetSettings(latent=8, embedding=12, encoder_hidden=40, decoder_hidden=56)
+SIZES = NetSettings(latent=8, embedding=12, encoder=GRUEncoder(hidden=40), decoder=GRUDecoder(hidden=56))
 TIME, WIDTH, CHARACTERS = 6, 64, 9
 
 

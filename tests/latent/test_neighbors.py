@@ -8,9 +8,11 @@ from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import named
 from molvae.data.vocab import Vocab
 from molvae.errors import InvalidSmiles, UnknownCharacter, UsageError
-from molvae.latent.explore import interpolate, neighbors, predict, way
+from molvae.latent.interpolation import interpolate, interpolation_path
+from molvae.latent.neighbors import neighbors
+from molvae.latent.prediction import predict
 from molvae.vae.model import Posterior, SmilesVAE
-from molvae.vae.nets.nets import Net, NetSettings
+from molvae.vae.nets.nets import GRUDecoder, GRUEncoder, Net, NetSettings
 
 ALKANES = ("C", "CC", "CCC", "CCCC", "CCCCC", "CCCCCC")
 """Carbon by carbon; in the double below the chain of n carbons lies at (n, 0)."""
@@ -112,29 +114,29 @@ class TestWay:
     def test_ends_and_norms(self):
         a, b = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
         t = torch.linspace(0, 1, 5)
-        points = way(a, b, t)
+        points = interpolation_path(a, b, t)
         assert torch.allclose(points[[0, -1]], torch.stack([a, b]), atol=1e-6)
         assert torch.allclose(points.norm(dim=1), torch.tensor([3.0, 2.5, 2.0, 1.5, 1.0]))
 
     def test_equal_angles(self):
         a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
-        points = way(a, b, torch.tensor([1 / 3]))
+        points = interpolation_path(a, b, torch.tensor([1 / 3]))
         assert torch.allclose(points[0], 2 * torch.tensor([math.cos(math.pi / 6), math.sin(math.pi / 6)]))
 
     @pytest.mark.parametrize("b", [[4.0, 0.0], [-2.0, 0.0], [0.0, 0.0]])
     def test_without_a_great_circle_it_is_straight(self, b):
-        points = way(torch.tensor([2.0, 0.0]), torch.tensor(b), torch.tensor([0.0, 0.5, 1.0]))
+        points = interpolation_path(torch.tensor([2.0, 0.0]), torch.tensor(b), torch.tensor([0.0, 0.5, 1.0]))
         assert torch.allclose(points[:, 0], torch.tensor([2.0, (2 + b[0]) / 2, b[0]]))
         assert not points[:, 1].any()
 
     def test_straight_when_asked(self):
         a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 4.0])
-        assert torch.allclose(way(a, b, torch.tensor([0.5]), straight=True), torch.tensor([[1.0, 2.0]]))
+        assert torch.allclose(interpolation_path(a, b, torch.tensor([0.5]), straight=True), torch.tensor([[1.0, 2.0]]))
 
     def test_between_random_points_the_shell_is_kept(self):
         a, b = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
         t = torch.linspace(0, 1, 9)
-        round_, straight = (way(a, b, t, flag).norm(dim=1) for flag in (False, True))
+        round_, straight = (interpolation_path(a, b, t, flag).norm(dim=1) for flag in (False, True))
         assert round_.min() >= min(a.norm(), b.norm()) - 1e-4
         assert straight.min() < 0.8 * min(a.norm(), b.norm())
 
@@ -192,7 +194,13 @@ class TestPredict:
     def with_heads(self, vocab) -> SmilesVAE:
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            settings = NetSettings(latent=4, embedding=6, encoder_hidden=8, decoder_hidden=12, properties=("logP", "x"))
+            settings = NetSettings(
+                latent=4,
+                embedding=6,
+                encoder=GRUEncoder(hidden=8),
+                decoder=GRUDecoder(hidden=12),
+                properties=("logP", "x"),
+            )
             return SmilesVAE(Net(settings, len(vocab)), vocab, longest=20)
 
     def test_what_the_heads_say_of_the_mean(self, with_heads, molecules):

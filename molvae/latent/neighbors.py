@@ -1,13 +1,14 @@
-"""Looking around in latent space: properties from the mean, neighbours of a molecule, the way between two."""
+"""The neighbours of a molecule: what lies around it in latent space."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from molvae.arguments import checked
 from molvae.chem.fingerprints import nearest_similarity
 from molvae.chem.molecule import Molecule, parse_or_none
 from molvae.chem.objectives import named
@@ -22,29 +23,9 @@ RINGS: Final = 4
 """Standard deviations of the noise around a molecule, equally spaced up to the largest."""
 ROUND: Final = 256
 """Points around a molecule that are decoded together."""
-NO_ANGLE: Final = 1e-6
-"""Below this sine two directions are parallel or opposite, and no great circle joins them."""
 
 
-def predict(vae: SmilesVAE, smiles: Sequence[str]) -> "pd.DataFrame":
-    """What the model's heads predict from the latent mean of each molecule, without a look at its structure.
-
-    Returns:
-        ``SMILES``, canonical, then a column a property in its own unit; a row a molecule, in order.
-
-    Raises:
-        UsageError: the model has no heads.
-        InvalidSmiles, UnknownCharacter, SmilesError: as `SmilesVAE.encode`.
-    """
-    import pandas as pd
-
-    canonical = [Molecule.parse(text).smiles for text in smiles]
-    values = vae.predict(vae.encode_texts(canonical).mean).cpu().numpy()
-    table = pd.DataFrame(values, columns=list(vae.properties))
-    table.insert(0, "SMILES", canonical)
-    return table
-
-
+@checked
 def neighbors(
     vae: SmilesVAE,
     smiles: str,
@@ -98,7 +79,7 @@ def neighbors(
     distances = (vae.encode_texts(list(found)).mean - mean).norm(dim=1).tolist()
     table = pd.DataFrame(list(found.items()), columns=["SMILES", "frequency"]).assign(distance=distances)
     table = table.sort_values(["frequency", "distance", "SMILES"], ascending=[False, True, True]).head(n)
-    table = _scored(table.reset_index(drop=True), {"similarity": query})
+    table = with_scores(table.reset_index(drop=True), {"similarity": query})
     table.attrs = {"query": query.smiles, "decodes": spent, "found": len(found)}
     table.attrs |= {"valid": valid / spent, "itself": itself / spent}
     return table
@@ -114,72 +95,7 @@ def _around(vae: SmilesVAE, mean: Tensor, radius: float, decodes: int, seed: int
         yield [parse_or_none(text) for text in vae.decode(mean + ring[:, None] * noise)]
 
 
-def interpolate(vae: SmilesVAE, a: str, b: str, n: int = 12, straight: bool = False) -> "pd.DataFrame":
-    """The molecules on the way from one molecule to another.
-
-    Args:
-        vae: the model.
-        a: where ``t`` is 0.
-        b: where ``t`` is 1.
-        n: points decoded, equally spaced in ``t``, both ends included.
-        straight: along the straight line rather than on the shell where latent points lie, see `way`.
-
-    Returns:
-        ``SMILES``, ``t`` and ``t_last`` (the first and the last of the consecutive points that gave it),
-        ``similarity_a`` and ``similarity_b`` (Tanimoto of Morgan fingerprints), ``logP``, ``QED``, ``SAS``. The
-        two ends are decoded like all others, so they need not be ``a`` and ``b``. Its ``attrs`` have ``a``, ``b``
-        (canonical), ``points`` (that were decoded) and ``invalid`` (those of them that gave no molecule).
-
-    Raises:
-        UsageError: fewer than two points, or the two are one molecule.
-        InvalidSmiles, UnknownCharacter, SmilesError: as `SmilesVAE.encode`.
-    """
-    import pandas as pd
-
-    if n < 2:
-        raise UsageError(f"a way has at least 2 points, its ends; n is {n}")
-    first, last = Molecule.parse(a), Molecule.parse(b)
-    if first == last:
-        raise UsageError(f"both ends are the same molecule, {first}; there is no way between them")
-    ends = vae.encode_texts([first.smiles, last.smiles]).mean
-    t = torch.linspace(0, 1, n, dtype=torch.float64)
-    rows: list[dict[str, str | float]] = []
-    invalid = 0
-    for place, text in zip(t.tolist(), vae.decode(way(ends[0], ends[1], t, straight)), strict=True):
-        molecule = parse_or_none(text)
-        if molecule is None:
-            invalid += 1
-        elif rows and rows[-1]["SMILES"] == molecule.smiles:
-            rows[-1]["t_last"] = place
-        else:
-            rows.append({"SMILES": molecule.smiles, "t": place, "t_last": place})
-    table = pd.DataFrame(rows, columns=["SMILES", "t", "t_last"])
-    table = _scored(table, {"similarity_a": first, "similarity_b": last})
-    table.attrs = {"a": first.smiles, "b": last.smiles, "points": n, "invalid": invalid}
-    return table
-
-
-def way(a: Tensor, b: Tensor, t: Tensor, straight: bool = False) -> Tensor:
-    """Points from ``a`` to ``b``, both ``(latent,)``, at each of ``t`` ``(n,)``, as ``(n, latent)`` float32.
-
-    In many dimensions the points of a Gaussian lie near a shell; a straight line between two of them leaves it
-    (White 2016, arXiv:1609.04468). So the direction turns at constant speed along the great circle, slerp (Shoemake
-    1985), and the norm goes from that of ``a`` to that of ``b`` at constant speed. Where there is no great circle
-    (parallel, opposite or zero vectors) the way is straight.
-    """
-    a, b, t = a.double(), b.double(), t.double()[:, None]
-    norm_a, norm_b = a.norm(), b.norm()
-    cosine = (a @ b / (norm_a * norm_b)).nan_to_num(1.0).clamp(-1, 1)
-    sine = (1 - cosine.square()).sqrt()
-    if straight or sine < NO_ANGLE:
-        return ((1 - t) * a + t * b).float()
-    angle = torch.acos(cosine)
-    direction = (torch.sin((1 - t) * angle) * a / norm_a + torch.sin(t * angle) * b / norm_b) / sine
-    points: Tensor = direction * ((1 - t) * norm_a + t * norm_b)
-    return points.float()
-
-
-def _scored(table: "pd.DataFrame", references: dict[str, Molecule]) -> "pd.DataFrame":
+def with_scores(table: "pd.DataFrame", references: dict[str, Molecule]) -> "pd.DataFrame":
     """The table with the similarity to each reference, and with logP, QED and SAS."""
     from molvae.chem.scoring import score_table
 
