@@ -67,14 +67,14 @@ def products(vae: molvae.SmilesVAE, ids: torch.Tensor, dtype: torch.dtype) -> Ca
     hidden, characters = vae.net.settings.decoder.hidden, len(vae.vocab)
     lengths = (ids != END).sum(1) + 1
     rows = [(part > t).sum().item() for part in torch.split(lengths, CHUNK) for t in range(int(part.max()))]
-    gates = torch.randn(hidden, 3 * hidden, device=vae.device).to(dtype)
+    recurrent = torch.randn(hidden, 3 * hidden, device=vae.device).to(dtype)
     logits = torch.randn(hidden, characters, device=vae.device).to(dtype)
     state = torch.randn(max(rows), hidden, device=vae.device).to(dtype)
-    inner, scores = state.new_empty(len(state), 3 * hidden), state.new_empty(len(state), characters)
+    preact, scores = state.new_empty(len(state), 3 * hidden), state.new_empty(len(state), characters)
 
     def run() -> None:
         for n in rows:
-            torch.mm(state[:n], gates, out=inner[:n])
+            torch.mm(state[:n], recurrent, out=preact[:n])
             torch.mm(state[:n], logits, out=scores[:n])
 
     return run

@@ -21,7 +21,7 @@ import torch
 
 from molvae import TrainRecipe, read_recipe, train
 from molvae.vae.card import hardware
-from molvae.vae.nets.kernel import library as compiled
+from molvae.vae.nets.gru_layer import kernel
 from molvae.vae.nets.nets import Net
 from molvae.vae.training.losses import LossBatch
 from molvae.vae.training.optimizers import set_rate
@@ -79,7 +79,7 @@ def measure(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype, steps
     both = [(seconds(step, device), seconds(bare, device)) for _ in range(steps + 2)][2:]
     whole, floor = (min(column) for column in zip(*both, strict=True))
     rate = batch / whole
-    way = "compiled" if device.type == "cpu" and dtype == torch.bfloat16 and compiled.kernel() else "torch.nn.GRU"
+    way = "compiled" if device.type == "cpu" and dtype == torch.bfloat16 and kernel() else "torch.nn.GRU"
     where = hardware(device, str(dtype).removeprefix("torch."))
     print(
         f"{where['device']}, {where['precision']}; GRU: {way}; {rate:,.0f} molecules/s, "
@@ -94,19 +94,19 @@ def products(recipe: TrainRecipe, device: torch.device, dtype: torch.dtype) -> C
     layers = []
     for hidden, times in ((net.encoder.hidden, 2), (net.decoder.hidden, 1)):
         shapes = ((batch, hidden), (batch, 3 * hidden), (hidden, 3 * hidden))
-        state, gates, weight = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
+        state, d_preact, weight = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
         every = [torch.randn(LENGTH * batch, width, device=device).to(dtype) for width in (hidden, 3 * hidden)]
-        layers.append((times, state, gates, weight, *every))
+        layers.append((times, state, d_preact, weight, *every))
     outputs = layers[1][4]
     logits = torch.randn(net.decoder.hidden, CHARACTERS, device=device).to(dtype)
 
     def run() -> None:
-        for times, state, gates, weight, states, flows in layers:
+        for times, state, d_preact, weight, states, d_preacts in layers:
             for _ in range(times):
                 for _ in range(LENGTH):
                     state @ weight
-                    gates @ weight.t()
-                flows.t() @ states
+                    d_preact @ weight.t()
+                d_preacts.t() @ states
         errors = outputs @ logits
         errors @ logits.t()
         outputs.t() @ errors

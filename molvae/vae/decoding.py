@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
 
 from molvae.data.vocab import END, START
-from molvae.vae.nets.kernel import library as compiled
-from molvae.vae.nets.kernel.inference import Layer
-from molvae.vae.nets.kernel.library import BLOCK
+from molvae.vae.nets.gru_layer import Stepper
 from molvae.vae.nets.nets import Decoder, GRUDecoderModule
 
 if TYPE_CHECKING:  # it loads numba, which is only needed where there is a grammar
@@ -19,8 +16,6 @@ if TYPE_CHECKING:  # it loads numba, which is only needed where there is a gramm
 R = TypeVar("R")
 CHUNK = 2048
 """Rows decoded together; strings that have ended leave them."""
-TILE = 128
-"""Rows of a product on a CPU: always so many, for a row to come out the same in any batch."""
 BEAM_PRUNE_NATS = 6.0
 """Nats by which a string in a beam may be less likely than one that has ended."""
 
@@ -48,19 +43,18 @@ def generate(
     Returns:
         ``(batch, longest)`` int64; END fills what follows the end.
     """
-    steps = _steps(decoder)
+    steps, whole = _stepper(decoder), temperature is None and grammar is None
 
     def write(part: Tensor) -> Tensor:
-        if steps.layer is not None and temperature is None and grammar is None:
-            return steps.layer.write(*steps.begin(part), len(part), longest)
-        return _generate(steps, part, longest, temperature, generator, grammar)
+        ids = steps.write(part, longest) if whole else None
+        return _generate(steps, part, longest, temperature, generator, grammar) if ids is None else ids
 
-    parts = steps.in_parts(write, z, CHUNK, temperature is None)
+    parts = steps.in_parts(write, z, CHUNK, threads=temperature is None)  # draws need one order
     return torch.cat(parts) if parts else torch.zeros(0, longest, dtype=torch.long, device=z.device)
 
 
 def _generate(
-    steps: "_GRUSteps | _PlainSteps",
+    steps: Stepper,
     z: Tensor,
     longest: int,
     temperature: float | None,
@@ -69,10 +63,10 @@ def _generate(
 ) -> Tensor:
     out = torch.full((len(z), longest), END, device=z.device)
     rows = torch.arange(len(z), device=z.device)
-    chosen, (fixed, state) = torch.full_like(rows, START), steps.begin(z)
+    chosen, (contribution, state) = torch.full_like(rows, START), steps.begin(z)
     written = grammar.start(len(z)) if grammar else None
     for t in range(longest):
-        scores, state = steps.next(chosen, fixed, state)
+        scores, state = steps.next(chosen, contribution, state)
         if grammar and written:
             scores.masked_fill_(~grammar.allowed(written).to(z.device), -torch.inf)
         if temperature is not None:
@@ -84,9 +78,9 @@ def _generate(
         on = (chosen != END).nonzero()[:, 0]
         if not len(on):
             break
-        if steps.worth(len(on), len(chosen)):
+        if steps.worth_taking(len(on), len(chosen)):
             rows, chosen = rows[on], chosen[on]
-            fixed, state = steps.padded(fixed[on]), steps.padded(state[on])
+            contribution, state = steps.take(contribution, on), steps.take(state, on)
             written = written.select(on) if written else None
     return out
 
@@ -116,25 +110,23 @@ def beam_odds(
     Returns:
         Ids ``(batch, width, longest)`` and their log-odds ``(batch, width)``, −inf where fewer strings were found.
     """
-    steps = _steps(decoder)
+    steps = _stepper(decoder)
     parts = steps.in_parts(lambda part: _beam(steps, part, longest, grammar, width), z, max(1, CHUNK // width))
     if not parts:
         return z.new_zeros((0, width, longest), dtype=torch.long), z.new_zeros((0, width))
     return torch.cat([ids for ids, _ in parts]), torch.cat([odds for _, odds in parts])
 
 
-def _beam(
-    steps: "_GRUSteps | _PlainSteps", z: Tensor, longest: int, grammar: "Grammar | None", width: int
-) -> tuple[Tensor, Tensor]:
+def _beam(steps: Stepper, z: Tensor, longest: int, grammar: "Grammar | None", width: int) -> tuple[Tensor, Tensor]:
     ids = torch.full((len(z), width, longest), END, device=z.device)
     odds = torch.full((len(z), width), -torch.inf, device=z.device)
     points, out, total = torch.arange(len(z), device=z.device), ids.flatten(0, 1), odds.clone()
     total[:, 0] = 0  # all the same at first
-    fixed, state = steps.begin(z.repeat_interleave(width, 0))
+    contribution, state = steps.begin(z.repeat_interleave(width, 0))
     chosen = torch.full((len(out),), START, device=z.device)
     written = grammar.start(len(out)) if grammar else None
     for t in range(longest):
-        scores, state = steps.next(chosen, fixed, state)
+        scores, state = steps.next(chosen, contribution, state)
         scores = scores.log_softmax(-1)
         if grammar and written:
             scores.masked_fill_(~grammar.allowed(written).to(z.device), -torch.inf)
@@ -154,147 +146,58 @@ def _beam(
         if t + 1 == longest or not on.any():
             ids[points], odds[points] = out.view(-1, width, longest), total
             break
-        if steps.worth(int(on.sum()) * width, len(chosen)):
+        if steps.worth_taking(int(on.sum()) * width, len(chosen)):
             ids[points[~on]], odds[points[~on]] = out.view(-1, width, longest)[~on], total[~on]
-            rows = on.repeat_interleave(width)
-            points, total, fixed = points[on], total[on], steps.padded(fixed[: len(rows)][rows])
+            rows = on.repeat_interleave(width).nonzero()[:, 0]
+            points, total, contribution = points[on], total[on], steps.take(contribution, rows)
             origin, chosen, out = origin[rows], chosen[rows], out[rows]
-        state = steps.padded(state[origin])
+        state = steps.take(state, origin)
         if grammar and written:
             written = grammar.advance(written.select(origin), chosen)
     return ids, odds
 
 
-def _steps(decoder: Decoder) -> "_GRUSteps | _PlainSteps":
+def _stepper(decoder: Decoder) -> Stepper:
     # of a subclass of the GRU's module, `forward` may be another: its steps are not taken from the weights
-    return _GRUSteps(decoder) if type(decoder) is GRUDecoderModule else _PlainSteps(decoder)
+    return decoder.stepper() if type(decoder) is GRUDecoderModule else _ForwardStepper(decoder)
 
 
-class _PlainSteps:
-    """Single steps of any decoder, by its own ``forward``.
+class _ForwardStepper:
+    """Single steps of any decoder, by its own ``forward``: a `Stepper`.
 
-    Its scores depend on what else is in the batch, as products of other sizes are rounded otherwise; `_GRUSteps`
-    avoids that.
+    Its scores depend on what else is in the batch, as products of other sizes are rounded otherwise; the GRU's avoid
+    that.
     """
 
-    layer: None = None
-
     def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
+        self._decoder = decoder
 
     def in_parts(self, run: Callable[[Tensor], R], z: Tensor, most: int, threads: bool = True) -> list[R]:
-        """As of `_GRUSteps`; PyTorch has threads of its own."""
+        """See `Stepper`; PyTorch has threads of its own."""
         return [run(part) for part in torch.split(z, most)] if len(z) else []
 
-    def worth(self, left: int, rows: int) -> bool:
-        """As of `_GRUSteps`."""
-        return left < 0.8 * rows
-
-    def padded(self, rows: Tensor) -> Tensor:
-        """The rows as they are."""
-        return rows
-
     def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The points, and the decoder's first state."""
-        return z, self.decoder.initial(z)
+        """See `Stepper`: the points, and the decoder's first states."""
+        return z, self._decoder.initial(z)
 
-    def next(self, ids: Tensor, z: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """As of `_GRUSteps`."""
-        logits, state = self.decoder(ids[:, None], z, state)
+    def next(self, ids: Tensor, contribution: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Stepper`."""
+        logits, state = self._decoder(ids[:, None], contribution, state)
         scores = logits[:, -1].float().clone()
         scores[:, START] = -torch.inf
         return scores, state
 
+    def take(self, rows: Tensor, chosen: Tensor) -> Tensor:
+        """See `Stepper`."""
+        return rows[chosen]
 
-class _GRUSteps:
-    """Single steps of the GRU decoder. What a character and the latent point add to the gates is computed once.
+    def worth_taking(self, left: int, rows: int) -> bool:
+        """See `Stepper`."""
+        return left < 0.8 * rows
 
-    On CPUs that compute in bfloat16 they are those of `Layer`; without a compiler there, the products are in
-    bfloat16; the rest, and all of it elsewhere, is in float32. Buffers are used again at each step: memory touched for
-    the first time costs more than the arithmetic.
-
-    Args:
-        decoder: in evaluation mode.
-
-    Attributes:
-        layer: which can also write whole strings; None without `compiled.kernel`.
-    """
-
-    def __init__(self, decoder: GRUDecoderModule) -> None:
-        hidden, device = decoder.gru.hidden_size, decoder.embed.weight.device
-        self.decoder, self.hidden = decoder, hidden
-        library = compiled.kernel() if device.type == "cpu" else None
-        self.layer: Layer | None = None
-        if library is not None:
-            self.tile = BLOCK
-            self.layer = Layer(library, decoder.gru, "l0", decoder.embed, decoder.logits)
-            return
-        self.tile = TILE if device.type == "cpu" else CHUNK
-        self.table, self.of_z, weight, self.bias = compiled.weights(decoder.gru, "l0", decoder.embed)
-        low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        self.dtype = torch.bfloat16 if low else torch.float32
-        self.logits, self.weight = decoder.logits.weight.to(self.dtype).t(), weight.to(self.dtype).t()
-        self.low = torch.zeros(self.tile, hidden, dtype=self.dtype, device=device)
-        self.inner = torch.zeros(self.tile, 3 * hidden, dtype=self.dtype, device=device)
-        self.gates = torch.zeros(self.tile, 3 * hidden, device=device)
-        self.candidate = torch.zeros(self.tile, hidden, device=device)
-
-    def in_parts(self, run: Callable[[Tensor], R], z: Tensor, most: int, threads: bool = True) -> list[R]:
-        """``run`` on parts of the points, of at most so many; in several threads where only C works for long."""
-        several = threads and self.layer is not None
-        shares = max(1, min(torch.get_num_threads(), len(z) // self.tile)) if several else 1
-        parts = torch.tensor_split(z, shares * -(-len(z) // (shares * most))) if len(z) else ()
-        return compiled.in_threads(lambda k: run(parts[k]), len(parts)) if several else [*map(run, parts)]
-
-    def tiles(self, rows: int) -> int:
-        """Products that so many rows take."""
-        return -(-rows // self.tile)
-
-    def worth(self, left: int, rows: int) -> bool:
-        """Whether to copy the rows that are left, for the steps to come to cost less."""
-        return self.tiles(left) < self.tiles(rows) and (self.layer is None or left < 0.8 * rows)
-
-    def padded(self, rows: Tensor) -> Tensor:
-        """As many rows as whole tiles have."""
-        return pad(rows, (0, 0, 0, self.tiles(len(rows)) * self.tile - len(rows)))
-
-    def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``(batch, latent)`` → what z adds to the gates, ``(rows, 3·hidden)``, and the first state; padded."""
-        if self.layer is not None:
-            return self.layer.begin(self.padded(z), self.decoder.begin)
-        tiles = torch.split(self.padded(z), self.tile)
-        fixed = torch.cat([linear(tile, self.of_z) for tile in tiles])
-        return fixed, torch.cat([self.decoder.initial(tile) for tile in tiles])
-
-    def next(self, ids: Tensor, fixed: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of the characters after these, ``(batch, characters)`` float32, and the state, which is written to.
-
-        Args:
-            ids: ``(batch,)``.
-            fixed: of `begin`, as is ``state``; padded.
-            state: ``(rows, hidden)``.
-        """
-        if self.layer is not None:
-            return self.layer.next(ids, fixed, state), state
-        padded = pad(ids, (0, len(state) - len(ids)))
-        scores = torch.empty(len(state), self.logits.shape[1], dtype=self.dtype, device=state.device)
-        for parts in zip(*(torch.split(part, self.tile) for part in (padded, fixed, state, scores)), strict=True):
-            self._tile(*parts)
-        out = scores[: len(ids)].float() + self.decoder.logits.bias
-        out[:, START] = -torch.inf
-        return out, state
-
-    def _tile(self, ids: Tensor, fixed: Tensor, state: Tensor, scores: Tensor) -> None:
-        """Writes to ``state`` and ``scores``."""
-        hidden, gates, inner = self.hidden, self.gates, self.inner
-        torch.mm(self.low.copy_(state), self.weight, out=inner)
-        torch.index_select(self.table, 0, ids, out=gates).add_(fixed)
-        gates[:, : 2 * hidden].add_(inner[:, : 2 * hidden]).sigmoid_()
-        reset, update, new = gates.chunk(3, 1)
-        torch.add(self.bias, inner[:, 2 * hidden :], out=self.candidate)
-        torch.addcmul(new, reset, self.candidate, out=self.candidate).tanh_()
-        torch.lerp(self.candidate, state, update, out=state)
-        torch.mm(self.low.copy_(state), self.logits, out=scores)
+    def write(self, z: Tensor, longest: int) -> None:
+        """See `Stepper`."""
+        return
 
 
 def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:

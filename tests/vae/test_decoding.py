@@ -12,6 +12,7 @@ from molvae.vae.decoding import beam_odds, generate
 from molvae.vae.nets.nets import GRUDecoder, GRUDecoderModule
 
 CHARACTERS, LONGEST = 7, 12
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 @pytest.fixture(scope="module")

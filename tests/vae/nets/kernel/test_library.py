@@ -1,7 +1,8 @@
-"""How gru.c is compiled, kept and loaded, and when it is not; by a small source, which any processor runs."""
+"""How gru.c is compiled, kept and loaded; by a small source, which any processor runs. And what ctypes knows of it."""
 
-import logging
+import ctypes
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from molvae.errors import UsageError
-from molvae.vae.nets.kernel import library as compiled
+from molvae.vae.nets import gru_layer
+from molvae.vae.nets.kernel import library as kernel_library
+from molvae.vae.nets.kernel.packing import BLOCK, CLayer
 
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 with_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
@@ -31,7 +33,7 @@ def load(tmp_path):
     source.write_text("int answer(void) { return 42; }\n")
 
     def answer() -> tuple[int, str]:
-        library, origin = compiled._load(COMPILER, source)
+        library, origin = kernel_library._load(COMPILER, source, *gru_layer._cache())
         return library.answer(), origin
 
     return answer
@@ -44,64 +46,6 @@ def foreign(tmp_path) -> Path:
     source.write_text("int answer(void) { return 13; }\n")
     subprocess.run([COMPILER, "-shared", "-fPIC", source, "-o", made], check=True)
     return made
-
-
-@pytest.fixture
-def kernel(monkeypatch, caplog):
-    """`kernel` where ``MOLVAE_KERNEL`` is this and the library is found or not: gives it and what is logged."""
-
-    def ask(value: str | None, found: object = None) -> tuple[object, tuple[str, str]]:
-        monkeypatch.delenv("MOLVAE_KERNEL", raising=False)
-        if value is not None:
-            monkeypatch.setenv("MOLVAE_KERNEL", value)
-        monkeypatch.setattr(compiled, "_find", lambda: (found, "so it is"))
-        caplog.set_level(logging.INFO, logger="molvae")
-        caplog.clear()
-        given = compiled.kernel.__wrapped__()
-        (line,) = caplog.records
-        return given, (line.levelname, line.getMessage())
-
-    return ask
-
-
-@pytest.mark.parametrize("value", [None, "", "auto", "on"])
-def test_one_line_says_that_the_kernel_runs(kernel, value):
-    library = object()
-    assert kernel(value, library) == (library, ("INFO", "GRU layers run in gru.c: so it is"))
-
-
-def test_one_line_says_that_pytorch_runs(kernel):
-    assert kernel("auto") == (None, ("INFO", "GRU layers run in PyTorch: so it is"))
-    assert kernel("on") == (None, ("WARNING", "GRU layers run in PyTorch: so it is"))
-
-
-def test_the_kernel_can_be_turned_off(kernel):
-    assert kernel("off", object()) == (None, ("INFO", "GRU layers run in PyTorch: MOLVAE_KERNEL=off"))
-
-
-@pytest.mark.parametrize("value", ["0", "OFF", "yes"])
-def test_other_values_are_refused(kernel, value):
-    with pytest.raises(UsageError, match=f"MOLVAE_KERNEL is off, on, auto or empty; it is '{value}'"):
-        kernel(value)
-
-
-@pytest.mark.parametrize(
-    ("found", "said"),
-    [(None, "there is no C compiler"), (shutil.which("false"), "gru.c cannot be compiled.*: .*exit status 1")],
-)
-def test_without_a_compiler_pytorch_does_it(monkeypatch, caplog, found, said):
-    caplog.set_level(logging.INFO, logger="molvae")
-    monkeypatch.delenv("MOLVAE_KERNEL", raising=False)
-    monkeypatch.setattr(compiled.torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: found)
-    assert compiled.kernel.__wrapped__() is None
-    (line,) = caplog.messages
-    assert re.match(f"GRU layers run in PyTorch: {said}", line)
-
-
-def test_only_a_processor_that_computes_in_bfloat16_has_it(monkeypatch):
-    monkeypatch.setattr(compiled.torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert compiled._find() == (None, "this processor does not compute in bfloat16 (AVX512-BF16)")
 
 
 @with_compiler
@@ -150,7 +94,7 @@ def test_those_that_compile_at_once_do_not_disturb_each_other(cache, load):
 def test_what_another_user_may_have_put_there_is_not_loaded(cache, load, foreign, monkeypatch, fault):
     load()
     (kept,) = cache.iterdir()
-    planted = cache / f"{kept.stem.rpartition('-')[0]}-{compiled.sha256(foreign)}.so"
+    planted = cache / f"{kept.stem.rpartition('-')[0]}-{kernel_library._sha256(foreign)}.so"
     kept.unlink()
     shutil.copy(foreign, planted)
     assert load() == (13, f"read from {planted}")  # where only this user could have put it
@@ -179,5 +123,40 @@ def test_a_full_disk_does_no_harm(cache, load, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled, "_move", full)
+    monkeypatch.setattr(kernel_library, "_move", full)
     assert load() == (42, f"compiled for this process alone, as {cache}: No space left on device")
+
+
+C = kernel_library.SOURCE.read_text(encoding="utf-8")
+
+
+def test_ctypes_knows_the_functions_as_they_are():
+    found = {}
+    for name, parameters in re.findall(r"^void (gru_\w+)\(([^)]*)\)", C, re.MULTILINE):
+        kinds = [parameter.rpartition(" ")[::2] for parameter in re.split(r",\s*", parameters)]
+        assert all(parameter.startswith("*") or kind == "int64_t" for kind, parameter in kinds)
+        found[name] = [ctypes.c_void_p if name.startswith("*") else ctypes.c_int64 for _, name in kinds]
+    assert found == kernel_library.ARGUMENTS
+
+
+def test_ctypes_knows_the_layer_as_it_is():
+    (body,) = re.findall(r"typedef struct \{([^}]*)\} layer;", C)
+    fields = [
+        (name.lstrip("*"), ctypes.c_void_p if name.startswith("*") else ctypes.c_int64)
+        for line in body.split(";")
+        for name in re.findall(r"(\*?\w+)(?:,|$)", line)
+    ]
+    assert tuple(fields) == CLayer._fields_
+    assert f"enum {{ BLOCK = {BLOCK} }};" in C
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("gcc") and platform.system() == "Linux" and platform.machine() == "x86_64"),
+    reason="no gcc, or no Linux on x86-64",
+)
+@pytest.mark.parametrize("processor", ["sapphirerapids", "cooperlake"])  # with AMX, and without
+def test_it_compiles_for_processors_that_compute_in_bfloat16(tmp_path, processor):
+    flags = [flag for flag in kernel_library.FLAGS if flag != "-march=native"]
+    command = ["gcc", *flags, f"-march={processor}", "-Wall", "-Werror", "-fPIC", "-c", kernel_library.SOURCE]
+    subprocess.run([*command, "-o", tmp_path / "gru.o"], check=True)
