@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from molvae.config import Component, kinds, nearest
-from molvae.errors import RecipeError
+from molvae.errors import ForeignError, RecipeError
+from molvae.foreign import attempt
 
 
 class Registry:
@@ -178,11 +179,10 @@ def import_path(path: str) -> Any:
     if not {"", here} & set(sys.path):  # neither an installed command nor a worker process looks there
         sys.path.append(here)
     try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:  # the module is anybody's code
-        why = f"{type(error).__name__}: {error}"
+        found: Any = attempt(lambda: importlib.import_module(module))
+    except ForeignError as error:
         raise ImportError(
-            f"the module {module!r} cannot be imported ({why}); install it, or run from its folder"
+            f"the module {module!r} cannot be imported ({error}); install it, or run from its folder"
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):

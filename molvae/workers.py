@@ -1,4 +1,4 @@
-"""Ctrl-C and polite kills: what waits for the end of a step. Worker processes: they do not hear, and end with us.
+"""Worker processes: they do not hear Ctrl-C, and end with us.
 
 Nor do they import from the current folder before they have the path of the process that starts them.
 """
@@ -12,43 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
-from types import FrameType
 from typing import Final
 
-
-@contextmanager
-def held_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and a polite kill (SIGTERM) wait for the end of the block; the event tells that one came.
-
-    A long block looks at the event and ends early. A second signal does at once what the first would have done without
-    the block. Only the main thread hears of signals, so in others nothing is held.
-    """
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's own
-    first = signal.SIGINT
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def hold(number: int, _: FrameType | None) -> None:
-        nonlocal first
-        restore()
-        first = signal.Signals(number)
-        came.set()
-
-    for number in before:
-        signal.signal(number, hold)
-    try:
-        yield came
-    finally:
-        restore()
-    if came.is_set():
-        signal.raise_signal(first)
+from molvae.signals import defer_signals
 
 
 @contextmanager
@@ -61,7 +27,7 @@ def deaf_to_ctrl_c() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    with held_signals():  # a worker whose parent ends while it hands over what to do would show a traceback, too
+    with defer_signals():  # a worker whose parent ends while it hands over what to do would show a traceback, too
         _start_tracker()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

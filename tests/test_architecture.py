@@ -13,15 +13,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "config", "registry", "folders", "workers"}
+FOUNDATION = {"errors", "signals", "foreign", "config", "registry", "folders", "workers"}
 CORES = FOUNDATION | {"chem", "data"}
 MODEL = CORES | {"vae", "vae/nets"}
 MAY_IMPORT = {
     "errors": set(),
-    "workers": set(),
+    "signals": set(),
+    "foreign": {"errors", "signals"},
+    "workers": {"signals"},
     "config": {"errors"},
-    "registry": {"errors", "config"},
-    "folders": {"errors", "config", "registry", "workers"},
+    "registry": {"errors", "config", "foreign"},
+    "folders": {"errors", "config", "registry", "signals"},
     "chem": FOUNDATION,
     "data": FOUNDATION | {"chem"},
     "bo": FOUNDATION,

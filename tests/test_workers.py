@@ -1,98 +1,15 @@
-"""Signals that wait, and worker processes that end with their parent."""
+"""Worker processes that end with their parent."""
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from molvae.workers import SPAWN, follow_parent, held_signals
-
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-
-
-@pytest.fixture
-def heard():
-    """Signals that were heard outside of any block, in order."""
-    found = []
-    before = {
-        number: signal.signal(number, lambda number, _: found.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    yield found
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@BOTH
-def test_a_signal_waits_for_the_end_of_the_block(heard, number):
-    with held_signals() as came:
-        assert not came.is_set()
-        signal.raise_signal(number)
-        assert came.is_set()
-        assert heard == []
-    assert heard == [number]
-
-
-@BOTH
-def test_the_second_does_not_wait(heard, number):
-    with held_signals():
-        signal.raise_signal(number)
-        signal.raise_signal(signal.SIGINT)
-        assert heard == [signal.SIGINT]
-
-
-def test_without_a_signal_nothing_happens(heard):
-    before = signal.getsignal(signal.SIGINT)
-    with held_signals() as came:
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
-    assert not came.is_set()
-    assert heard == []
-
-
-def test_a_block_in_a_block_hands_the_signal_on(heard):
-    with held_signals() as outer:
-        with held_signals() as inner:
-            signal.raise_signal(signal.SIGINT)
-            assert not outer.is_set()
-        assert inner.is_set()
-        assert outer.is_set()
-        assert heard == []
-    assert heard == [signal.SIGINT]
-
-
-def test_a_block_that_ends_early_by_an_error_ends_by_that_error(heard):
-    def work() -> None:
-        with held_signals():
-            signal.raise_signal(signal.SIGINT)
-            raise KeyError
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyError):
-        work()
-    assert heard == []
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_in_another_thread_nothing_is_held(heard):
-    seen = []
-
-    def work() -> None:
-        with held_signals() as came:
-            seen.append((signal.getsignal(signal.SIGINT), came.is_set()))
-
-    before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [(before, False)]
-
+from molvae.workers import SPAWN, follow_parent
 
 PARENT = """
     import multiprocessing, os, subprocess, sys, time

@@ -18,7 +18,7 @@ from rdkit.Chem.rdDepictor import Compute2DCoords
 from molvae.chem.molecule import Molecule
 from molvae.errors import DataError, InvalidSmiles, UsageError, shorten
 from molvae.folders import atomic_path
-from molvae.workers import held_signals
+from molvae.signals import defer_signals
 
 if TYPE_CHECKING:  # pandas and pyarrow wait inside the functions that need them: worker processes load this module
     import numpy as np
@@ -139,7 +139,7 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> int:
     path = Path(path)
     write = _WRITERS[check_ending(path)]
     table = _smiles_first(frame, path)
-    with held_signals(), atomic_path(path) as partial:
+    with defer_signals(), atomic_path(path) as partial:
         return write(table, partial)
 
 

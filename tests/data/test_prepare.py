@@ -293,6 +293,7 @@ def test_labels_of_all_parts_are_averaged_where_the_test_part_has_the_molecule(t
         ({"scores": ("qed", "QED")}, UsageError, "'QED' is asked for twice"),
         ({"scores": ("no_such_module:f",)}, ObjectiveError, "'no_such_module', which cannot be imported"),
         ({"scores": ("math:sqrt",)}, DataError, "not one molecule that is kept has a value of 'sqrt'"),
+        ({"scores": ("sys:exit",)}, DataError, "not one molecule that is kept has a value of 'exit'"),
     ],
 )
 def test_labels_that_cannot_be(tmp_path, settings, kind, message):

@@ -18,7 +18,9 @@ from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
-from molvae.errors import CampaignError
+from molvae.errors import CampaignError, ForeignError
+from molvae.foreign import attempt
+from molvae.signals import signal_errors
 from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
 
 START_TIMEOUT = 60
@@ -36,8 +38,9 @@ class Inline(Component):
 
     @contextmanager
     def __call__(self, objectives: Objectives) -> Iterator[Evaluate]:
-        """Open: nothing to do."""
-        yield lambda proposals: ((p.call, evaluate_one(objectives, p.smiles)) for p in proposals)
+        """Open: a signal, such as Ctrl-C, is told from what an objective raises."""
+        with signal_errors():
+            yield lambda proposals: ((p.call, evaluate_one(objectives, p.smiles)) for p in proposals)
 
 
 class Processes(Component):
@@ -96,12 +99,15 @@ Executor = Annotated[Inline | Processes, Field(discriminator="kind")]
 def evaluate_one(objectives: Objectives, smiles: str) -> Outcome:
     """All objectives of one molecule; whatever one of them raises becomes the reason of a failure."""
     started = time.monotonic()
-    try:
+
+    def values() -> tuple[float, ...]:
         molecule = Molecule.parse(smiles)
-        values = tuple(objective.evaluate(molecule) for objective in objectives)
-    except Exception as error:  # an objective is anybody's code
-        return Failed(f"{type(error).__name__}: {error}", time.monotonic() - started)
-    return Observed(values, time.monotonic() - started)
+        return tuple([objective.evaluate(molecule) for objective in objectives])  # a generator changes a StopIteration
+
+    try:
+        return Observed(attempt(values), time.monotonic() - started)
+    except ForeignError as error:
+        return Failed(str(error), time.monotonic() - started)
 
 
 def _await_workers(pool: ProcessPool) -> None:

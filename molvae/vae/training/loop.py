@@ -25,6 +25,7 @@ from molvae.data.corpus import Corpus, LengthBatches
 from molvae.data.training_index import KnownMolecules
 from molvae.errors import DataError, TrainingError
 from molvae.folders import claim, only_writer
+from molvae.signals import defer_signals
 from molvae.vae import card
 from molvae.vae.evaluation.metrics import evaluate
 from molvae.vae.folder import load_model, model_facts, save_model
@@ -35,7 +36,6 @@ from molvae.vae.training.logger import MetricsTable
 from molvae.vae.training.recipe import HardwareSettings, TrainRecipe, TrainSettings
 from molvae.vae.training.resume import Progress, load_state, save_state
 from molvae.vae.training.step import Descent
-from molvae.workers import held_signals
 
 log = logging.getLogger("molvae")
 
@@ -84,7 +84,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
             claim(out, recipe)
-        stop = stack.enter_context(held_signals())
+        stop = stack.enter_context(defer_signals())
         _run(recipe, out, fabric, _Source(corpus, synthetic, start), stop, on_event or (lambda event: None))
     return out / "model"
 

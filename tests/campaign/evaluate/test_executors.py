@@ -1,4 +1,5 @@
 import multiprocessing
+import signal
 import textwrap
 import time
 
@@ -61,13 +62,59 @@ def test_inline_turns_exceptions_into_failures(objective):
     assert found[3].reason.startswith("ObjectiveError: moody has no finite value")
 
 
-def test_inline_lets_ctrl_c_through(objective, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_inline_lets_signals_through(objective, monkeypatch, number, swallowed):
+    class Stopped(BaseException):
+        pass
 
-    monkeypatch.setattr(Objective, "evaluate", stop)
-    with pytest.raises(KeyboardInterrupt):
-        outcomes(Inline(), objective("moody"), "CC")
+    def handle(*_):
+        raise Stopped
+
+    def stopped(*_):
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            if not swallowed:
+                raise
+        return 1.0
+
+    monkeypatch.setattr(Objective, "evaluate", stopped)
+    before = signal.signal(number, handle)
+    try:
+        with pytest.raises(Stopped):
+            outcomes(Inline(), objective("moody"), "CC")
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_handler_that_does_not_raise_changes_nothing(objective, monkeypatch):
+    heard = []
+    monkeypatch.setattr(Objective, "evaluate", lambda *_: float(signal.raise_signal(signal.SIGTERM) is None))
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        assert outcomes(Inline(), objective("moody"), "CC")[1].values == (1.0,)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1]
+
+
+def test_a_handler_that_the_objective_sets_stays(objective, monkeypatch):
+    def mine(*_):
+        raise ValueError("too late")
+
+    def limited(*_):
+        signal.signal(signal.SIGTERM, mine)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Objective, "evaluate", limited)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert outcomes(Inline(), objective("moody"), "CC")[1].reason == "ValueError: too late"
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_crashes_and_hangs_cost_their_own_molecule(objective):

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from molvae.errors import FolderError, UsageError
 from molvae.folders import cache_folder, sha256
-from molvae.workers import held_signals
+from molvae.signals import defer_signals
 
 log = logging.getLogger("molvae")
 
@@ -118,7 +118,7 @@ def _key(compiler: str, source: Path) -> str:
 
 def _move(library: Path, kept: Path) -> Path:
     """Whole or not at all, also while other processes do the same, even those of containers with the same number."""
-    with held_signals(), tempfile.TemporaryDirectory(dir=kept.parent) as own:
+    with defer_signals(), tempfile.TemporaryDirectory(dir=kept.parent) as own:
         return Path(shutil.copy(library, own)).replace(kept)
 
 
