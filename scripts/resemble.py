@@ -12,7 +12,6 @@ molecular weight, logP and SAS, and of each as many are kept as the corpus has, 
 import argparse
 import itertools
 import math
-import multiprocessing
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +25,7 @@ from molvae.chem.scorers import SAS
 from molvae.data.tables import read_rows
 from molvae.errors import DataError
 from molvae.folders import write_atomic
+from molvae.workers import worker_pool
 
 HIDDEN, BATCH, RATE, CHUNK = 256, 1024, 1e-3, 1000
 
@@ -35,6 +35,7 @@ SYNTHETIC_ACCESSIBILITY = SAS()
 
 def described(texts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The valid ones, counts of their fragments (n, 2048), and their descriptors and SAS (n, 26)."""
+    RDLogger.DisableLog("rdApp.*")
     molecules = [molecule for molecule in map(parse_or_none, texts) if molecule is not None]
     counts, descriptors = features(molecules)
     sas = np.array([SYNTHETIC_ACCESSIBILITY(molecule) for molecule in molecules]).reshape(-1, 1)
@@ -45,8 +46,8 @@ def describe(paths: Sequence[str]) -> tuple[list[str], torch.Tensor, torch.Tenso
     """`described`, of the different strings of some files, by all cores."""
     texts = list(dict.fromkeys(row.text for path in paths for row in read_rows(path)))
     chunks = [texts[k : k + CHUNK] for k in range(0, len(texts), CHUNK)]
-    with multiprocessing.Pool(initializer=RDLogger.DisableLog, initargs=("rdApp.*",)) as pool:
-        smiles, counts, descriptors = zip(*pool.imap(described, chunks), strict=True)
+    with worker_pool(described) as pool:
+        smiles, counts, descriptors = zip(*pool.ordered(chunks), strict=True)
     if not any(smiles):
         raise DataError(f"{', '.join(paths)}: no valid SMILES among {len(texts)} different strings")
     found = torch.from_numpy(np.concatenate(descriptors)).float()

@@ -13,14 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "signals", "foreign", "config", "registry", "folders", "workers"}
+FOUNDATION = {"errors", "signals", "foreign", "config", "registry", "folders", "spawn", "workers"}
 CORES = FOUNDATION | {"chem", "data"}
 MODEL = CORES | {"vae", "vae/nets"}
 MAY_IMPORT = {
     "errors": set(),
     "signals": set(),
     "foreign": {"errors", "signals"},
-    "workers": {"signals"},
+    "spawn": {"signals"},
+    "workers": {"errors", "spawn"},
     "config": {"errors"},
     "registry": {"errors", "config", "foreign"},
     "folders": {"errors", "config", "registry", "signals"},

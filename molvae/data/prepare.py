@@ -3,11 +3,8 @@
 import csv
 import hashlib
 import itertools
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -39,7 +36,7 @@ from molvae.folders import (
     write_atomic,
     write_json,
 )
-from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
+from molvae.workers import cores, worker_pool
 
 PARTS: Final = ("train", "valid", "test")
 FILES: Final = ("train.smi", "valid.smi", "test.smi", "vocab.json", "rejects.csv")
@@ -139,6 +136,7 @@ def prepare(
         ObjectiveError: a score's module cannot be imported.
         FolderError: ``out`` holds something else: a corpus of other inputs or settings, or foreign files.
         FolderBusy: another process is filling ``out``.
+        WorkerError: the workers do not start, or one was killed; the same call starts over.
     """
     source, out = Path(source), Path(out)
     properties = settings.properties
@@ -151,7 +149,7 @@ def prepare(
             return _finished(out, asked)
         with unfinished(out):
             prepare_scores(settings.scores)
-            facts = _fill(sources, out, settings, progress, workers or _cores())
+            facts = _fill(sources, out, settings, progress, workers or cores())
             facts = {"kind": "corpus", **asked, "split": settings.split, "seed": settings.seed, **facts}
             seal(out, [*FILES, LABELS] if properties else list(FILES), **facts, rdkit=RDKIT_VERSION)
     return unseal(out, verify=False)
@@ -327,31 +325,11 @@ def _cleaned(rows: Iterator[Labelled], settings: PrepareSettings, workers: int) 
     first = list(itertools.islice(chunks, small + 1))
     everything = itertools.chain(first, chunks)
     if workers == 1 or len(first) <= small:
-        yield from (_clean_chunk(chunk, settings) for chunk in everything)
+        yield from (_clean_chunk(settings, chunk) for chunk in everything)
         return
-    with deaf_to_ctrl_c():
-        pool = ProcessPoolExecutor(workers, mp_context=SPAWN, initializer=follow_parent)
-    waiting: deque[Future[list[Accepted | Rejected]]] = deque()
-    try:
-        for chunk in everything:
-            with deaf_to_ctrl_c():
-                waiting.append(pool.submit(_clean_chunk, chunk, settings))
-            if len(waiting) > 3 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process of the preparation ended before its work: killed, out of memory, or this was "
-            "called by a script that lacks `if __name__ == '__main__':`; run it again, it starts over"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with worker_pool(partial(_clean_chunk, settings), workers) as pool:
+        yield from pool.ordered(everything)
 
 
-def _clean_chunk(chunk: list[Labelled], settings: PrepareSettings) -> list[Accepted | Rejected]:
+def _clean_chunk(settings: PrepareSettings, chunk: list[Labelled]) -> list[Accepted | Rejected]:
     return [clean(row, settings, labels) for row, labels in chunk]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -463,4 +463,5 @@ def test_a_script_without_a_guard_gets_a_message_and_no_flood_of_processes(tmp_p
         check=False,
     )
     assert ended.returncode != 0
-    assert "lacks `if __name__ == '__main__':`" in ended.stderr
+    assert ended.stderr.rstrip().splitlines()[-1].startswith("molvae.errors.WorkerError: no worker process was ready")
+    assert "needs `if __name__ == '__main__':`" in ended.stderr
