@@ -68,8 +68,12 @@ class CampaignError(MolvaeError):
     """A campaign that cannot go on."""
 
 
-class WorkerDied(MolvaeError):
-    """A worker process ended before its work."""
+class WorkerError(MolvaeError):
+    """Worker processes that do not start, or end before their work."""
+
+
+class ForeignError(MolvaeError):
+    """What code of others raised: its class and message, as text."""
 
 
 class FolderBusy(MolvaeError):
@@ -83,3 +87,18 @@ class FolderError(MolvaeError):
 def shorten(text: str, width: int = 60) -> str:
     """The text, or its beginning and its length where it is longer than ``width`` characters."""
     return text if len(text) <= width else f"{text[:width]}… ({len(text)} characters)"
+
+
+def printable(text: str) -> str:
+    """The text as it can be stored and printed, with lone surrogates escaped."""
+    return str.encode(text, "utf-8", "backslashreplace").decode()
+
+
+def describe(error: BaseException) -> str:
+    """Class and message of an error, which may be anybody's: the message may be missing, unreadable or very long."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException as another:  # of a class of others, which may do anything
+        return f"{name} (its message cannot be read: {type(another).__name__})"
+    return shorten(printable(f"{name}: {text}" if text else name), 10_000)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from molvae.config import Component, Recipe, as_table, differing_keys, read_record
 from molvae.errors import FolderBusy, FolderError, RecipeError
 from molvae.registry import parts_of
-from molvae.workers import held_signals
+from molvae.signals import defer_signals
 
 log = logging.getLogger("molvae")
 
@@ -51,7 +51,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def write_atomic(path: str | Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
     """Write text, bytes, or what a function writes into an open binary file, all or nothing; Ctrl-C waits for it."""
-    with held_signals(), atomic_path(path) as partial, open(partial, "wb") as file:
+    with defer_signals(), atomic_path(path) as partial, open(partial, "wb") as file:
         if callable(content):
             content(file)
         else:

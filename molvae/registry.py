@@ -23,7 +23,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from molvae.config import Component, kinds, nearest
-from molvae.errors import RecipeError
+from molvae.errors import ForeignError, RecipeError
+from molvae.foreign import attempt
 
 
 class Registry:
@@ -201,11 +202,10 @@ def import_path(path: str) -> Any:
     if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
         raise ImportError(f"{path!r} is not written package.module:Name")
     try:
-        found: Any = import_last(module)
-    except Exception as error:  # the module is anybody's code
-        why = f"{type(error).__name__}: {error}"
+        found: Any = attempt(lambda: import_last(module))
+    except ForeignError as error:
         where = "run from its folder" if _FROM_HERE.get() else "put its folder on PYTHONPATH"
-        raise ImportError(f"the module {module!r} cannot be imported ({why}); install it, or {where}") from error
+        raise ImportError(f"the module {module!r} cannot be imported ({error}); install it, or {where}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             public = [known for known in vars(found) if not known.startswith("_")]

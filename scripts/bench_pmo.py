@@ -20,7 +20,6 @@ import signal
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
@@ -29,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pebble import ProcessExpired, ProcessPool
 from rdkit import DataStructs
 
 import molvae
@@ -42,7 +40,7 @@ from molvae.chem.scorers import SAS
 from molvae.cli import interrupted
 from molvae.errors import DataError, UsageError
 from molvae.folders import write_atomic, write_json
-from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
+from molvae.workers import Lost, worker_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE, PUBLISHED = ROOT / "pipelines/pmo.toml", ROOT / "data/reference/pmo_auc_top10.csv"
@@ -58,22 +56,18 @@ def run(chosen: argparse.Namespace) -> int:
     """All campaigns in worker processes of one thread each; 1 if one failed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
-    jobs = [(task, seed) for seed in range(chosen.seeds) for task in chosen.tasks]
-    recipes = {chosen.out / chosen.method / task / str(seed): recipe(chosen, task, seed) for task, seed in jobs}
+    jobs = [
+        (recipe(chosen, task, seed), chosen.out / chosen.method / task / str(seed))
+        for seed in range(chosen.seeds)
+        for task in chosen.tasks
+    ]
     os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPool(chosen.processes, context=SPAWN, initializer=follow_parent)
-    with deaf_to_ctrl_c():
-        futures = {pool.schedule(campaign, args=(one, folder)): folder for folder, one in recipes.items()}
     failed = 0
-    for done, future in enumerate(as_completed(futures), start=1):
-        try:
-            said, well = future.result()
-        except ProcessExpired as error:
-            said, well = f"its process died with exit code {error.exitcode}; the same command goes on with it", False
-        failed += not well
-        print(f"{done} of {len(jobs)}  {futures[future]}: {said}", flush=True)
-    pool.close()
-    pool.join()
+    with worker_pool(campaign, chosen.processes) as pool:
+        for done, (k, found) in enumerate(pool.unordered(jobs), start=1):
+            said, well = (f"{found.reason}; the same command goes on", False) if isinstance(found, Lost) else found
+            failed += not well
+            print(f"{done} of {len(jobs)}  {jobs[k][1]}: {said}", flush=True)
     if failed:
         print(f"{failed} of {len(jobs)} campaigns failed")
     return min(failed, 1)
@@ -97,8 +91,9 @@ def recipe(chosen: argparse.Namespace, task: str, seed: int) -> molvae.CampaignR
     return found
 
 
-def campaign(recipe: molvae.CampaignRecipe, folder: Path) -> tuple[str, bool]:
+def campaign(job: tuple[molvae.CampaignRecipe, Path]) -> tuple[str, bool]:
     """Begin a campaign or go on with it, in a worker; what to say of it, and whether it went well."""
+    recipe, folder = job
     began = time.monotonic()
     try:
         state = molvae.Campaign.open(recipe, folder).run()

@@ -14,15 +14,15 @@ Campaigns are kept and resumed in OUT/METHOD/SEED.
 import argparse
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from pebble import ProcessPool
 
 import molvae
 from molvae.campaign.recipe import METHODS as KINDS
 from molvae.cli import interrupted
-from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
+from molvae.workers import Lost, worker_pool
 
 METHODS = {
     "bayes": (),
@@ -42,8 +42,9 @@ def reads(kind: str, change: str) -> bool:
     return section != "method" or key[0] in KINDS.kinds[kind].model_fields
 
 
-def spent(source: str, overrides: list[str], out: Path, method: str, seed: int) -> dict[str, object]:
+def spent(source: str, overrides: list[str], out: Path, job: tuple[str, int]) -> dict[str, object]:
     """One campaign, and what came of it."""
+    method, seed = job
     kind = method if method in KINDS.kinds else "bayes"
     own = [change for change in overrides if reads(kind, change)]
     changes = [f"method={{kind='{kind}'}}", *METHODS[method], *own, f"seed={seed}", "executor.kind=inline"]
@@ -77,21 +78,16 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
     os.environ["OMP_NUM_THREADS"] = "1"
-    rows = []
-    pool = ProcessPool(chosen.processes, context=SPAWN, initializer=follow_parent)
-    try:
-        jobs = [(method, seed) for seed in range(chosen.seeds) for method in methods]
-        with deaf_to_ctrl_c():
-            what = chosen.recipe, chosen.overrides, chosen.out
-            futures = [pool.schedule(spent, args=(*what, *job)) for job in jobs]
-        for future in futures:
-            rows.append(future.result())
-            print(rows[-1], flush=True)
-    finally:
-        pool.stop()
-        pool.join()
+    rows: dict[int, dict[str, object]] = {}
+    jobs = [(method, seed) for seed in range(chosen.seeds) for method in methods]
+    with worker_pool(partial(spent, chosen.recipe, chosen.overrides, chosen.out), chosen.processes) as pool:
+        for k, row in pool.unordered(jobs):
+            if isinstance(row, Lost):
+                raise SystemExit(f"{jobs[k]}: {row.reason}; the same command goes on with it")
+            rows[k] = row
+            print(row, flush=True)
 
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([rows[k] for k in sorted(rows)])
     print(f"\n{'method':<10}" + "".join(f"{column:>28}" for column in table.columns[2:]) + "   mean (min–max)")
     for method, group in table.groupby("method", sort=False):
         parts = [f"{group[c].mean():.3f} ({group[c].min():.3f}–{group[c].max():.3f})" for c in table.columns[2:]]

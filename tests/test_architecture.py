@@ -13,16 +13,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "molvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-FOUNDATION = {"errors", "arguments", "config", "registry", "folders", "workers"}
+FOUNDATION = {"errors", "arguments", "signals", "foreign", "config", "registry", "folders", "spawn", "workers"}
 CORES = FOUNDATION | {"chem", "data"}
 MODEL = CORES | {"vae", "vae/nets"}
 MAY_IMPORT = {
     "errors": set(),
-    "workers": {"errors"},
+    "signals": set(),
+    "foreign": {"errors", "signals"},
+    "spawn": {"signals"},
+    "workers": {"errors", "spawn"},
     "arguments": {"errors"},
     "config": {"errors", "arguments"},
-    "registry": {"errors", "config"},
-    "folders": {"errors", "config", "registry", "workers"},
+    "registry": {"errors", "config", "foreign"},
+    "folders": {"errors", "config", "registry", "signals"},
     "chem": FOUNDATION,
     "data": FOUNDATION | {"chem"},
     "bo": FOUNDATION,

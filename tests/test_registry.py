@@ -86,6 +86,7 @@ class Plain:
 def outside(tmp_path, monkeypatch):
     """A module of somebody else's."""
     (tmp_path / "other_shapes.py").write_text(OUTSIDE)
+    (tmp_path / "other_script.py").write_text("raise SystemExit(0)\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     yield "other_shapes"
     sys.modules.pop("other_shapes", None)
@@ -133,6 +134,7 @@ def test_a_package_announces_its_parts(outside, monkeypatch):
         ({"lid": {"kind": "round", "side": 2}}, "side: unknown key: the kind 'round' does not read it, but 'square'"),
         ({"shapes": [{"kind": "round", "radius": -1.0}]}, "shapes.0.round.radius: Input should be greater than 0"),
         ({"lid": {"kind": "no_such_package:Part"}}, "the module 'no_such_package' cannot be imported"),
+        ({"lid": {"kind": "other_script:Part"}}, "the module 'other_script' cannot be imported (SystemExit: 0)"),
         ({"lid": {"kind": "other_shapes:Triangel"}}, "has no 'Triangel'; did you mean 'Triangle'?"),
         ({"lid": {"kind": "other shapes:Triangle"}}, "is not written package.module:Name"),
         ({"lid": {"kind": "other_shapes:Plain"}}, "is no toy shape: it is not a class whose base is molvae.Component"),

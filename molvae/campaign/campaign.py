@@ -1,7 +1,6 @@
 """Ask, tell, run: the loop of a campaign. It holds no state; everything is in the store of its run folder."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -293,7 +292,7 @@ class Campaign:
         expected = len(self.recipe.objectives)
         if isinstance(outcome, Failed):
             return
-        if len(outcome.values) != expected or not all(math.isfinite(value) for value in outcome.values):
+        if len(outcome.values) != expected:
             raise CampaignError(f"an outcome has {expected} finite values, one an objective; got {outcome.values}")
 
     def _check_model(self, store: Store, name: str, fingerprint: str) -> None:

@@ -8,12 +8,11 @@ function of one's own needs no class, ``{kind = "callable", call = "package.modu
 import functools
 import importlib
 import importlib.util
-import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Protocol, SupportsFloat
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import Field, field_validator
 from rdkit import DataStructs, RDConfig
@@ -23,7 +22,8 @@ from rdkit.Chem.QED import qed
 from molvae.chem.fingerprints import morgan
 from molvae.chem.molecule import Molecule
 from molvae.config import Component, nearest
-from molvae.errors import InvalidSmiles, ObjectiveError
+from molvae.errors import ForeignError, InvalidSmiles, ObjectiveError
+from molvae.foreign import attempt, number
 from molvae.registry import import_last
 
 Natural = Literal["maximize", "minimize"]
@@ -65,18 +65,13 @@ def value_of(scorer: Scorer, molecule: Molecule) -> float:
     """The scorer's value as a finite float. What the scorer raises goes through as it is.
 
     Raises:
-        ObjectiveError: the scorer returned NaN, an infinity or something that is not a number.
+        ObjectiveError: the scorer returned what `molvae.foreign.number` takes for none, such as NaN.
     """
     value: Any = scorer(molecule)
-    if not isinstance(value, SupportsFloat):
-        raise ObjectiveError(f"{scorer.label} returned {value!r} for {molecule}, which is not a number")
     try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ObjectiveError(f"{scorer.label} returned {value!r} for {molecule}, not one number") from error
-    if not math.isfinite(number):
-        raise ObjectiveError(f"{scorer.label} has no finite value for {molecule}: it returned {number}")
-    return number
+        return number(value)
+    except ValueError as error:
+        raise ObjectiveError(f"{scorer.label} has no finite value for {molecule}: it returned {error}") from error
 
 
 class LogP(BaseScorer):
@@ -366,11 +361,10 @@ class External(BaseScorer):
 def _imported(call: str) -> Callable[[str], Any]:
     module_name, _, name = call.partition(":")
     try:
-        module = import_last(module_name)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        module = attempt(functools.partial(import_last, module_name))
+    except ForeignError as error:
         raise ObjectiveError(
-            f"the objective {call!r} needs the module {module_name!r}, which cannot be imported ({reason}); "
+            f"the objective {call!r} needs the module {module_name!r}, which cannot be imported ({error}); "
             f"install it, or run from the directory that holds it (this is {os.getcwd()})"
         ) from error
     function = getattr(module, name, None)

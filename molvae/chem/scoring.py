@@ -1,12 +1,15 @@
 """Objectives over a table of molecules."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
-from molvae.errors import UsageError
+from molvae.errors import ForeignError, UsageError
+from molvae.foreign import attempt
+from molvae.signals import signal_errors
 
 
 def score_table(
@@ -39,13 +42,14 @@ def score_table(
     values: list[list[float | None]] = []
     failures: list[str] = []
     nothing: list[float | None] = [None] * len(objectives)
-    for k, text in enumerate(table["SMILES"]):
-        fault = (faults or {}).get(k)
-        row, failure = (nothing, fault) if fault else _score(str(text), objectives)
-        values.append(row)
-        failures.append(failure)
-        if progress is not None and (k % 100 == 99 or k + 1 == len(table)):
-            progress(k + 1, len(table))
+    with signal_errors():  # once for all
+        for k, text in enumerate(table["SMILES"]):
+            fault = (faults or {}).get(k)
+            row, failure = (nothing, fault) if fault else _score(str(text), objectives)
+            values.append(row)
+            failures.append(failure)
+            if progress is not None and (k % 100 == 99 or k + 1 == len(table)):
+                progress(k + 1, len(table))
     scored = pd.DataFrame(values, columns=labels, index=table.index, dtype=float)
     return pd.concat([table, scored, pd.Series(failures, name="failure", index=table.index, dtype=str)], axis=1)
 
@@ -59,8 +63,8 @@ def _score(text: str, objectives: Sequence[Objective]) -> tuple[list[float | Non
         return [None] * len(objectives), str(error).splitlines()[0]
     for objective in objectives:
         try:
-            row.append(objective.evaluate(molecule))
-        except Exception as error:  # a user's objective may raise anything; the other molecules still count
+            row.append(attempt(partial(objective.evaluate, molecule)))
+        except ForeignError as error:  # the other objectives and molecules still count
             row.append(None)
-            failures.append(f"{objective.label}: {type(error).__name__}: {error}")
+            failures.append(f"{objective.label}: {error}")
     return row, "; ".join(failures)

@@ -16,8 +16,9 @@ from safetensors.numpy import load_file, save
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective, named
 from molvae.data.tables import Row, as_number, read_cells
-from molvae.errors import DataError, UsageError, shorten
+from molvae.errors import DataError, ForeignError, UsageError, shorten
 from molvae.folders import write_atomic
+from molvae.foreign import attempt
 
 log = logging.getLogger("molvae")
 
@@ -203,8 +204,8 @@ def _objectives(scores: tuple[str, ...]) -> tuple[Objective, ...]:
 
 def _score(objective: Objective, molecule: Molecule) -> float:
     try:
-        return _usable(objective.evaluate(molecule))
-    except Exception:  # a descriptor without a value, a function of the user's that raises: this label is missing
+        return _usable(attempt(functools.partial(objective.evaluate, molecule)))
+    except ForeignError:  # a descriptor without a value, a function of the user's that raises: this label is missing
         return math.nan
 
 

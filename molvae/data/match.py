@@ -26,7 +26,7 @@ from molvae.chem.scorers import SAS
 from molvae.config import Component
 from molvae.data.tables import read_rows
 from molvae.errors import DataError
-from molvae.workers import cores, ordered_map
+from molvae.workers import cores, worker_pool
 
 HIDDEN: Final = 256
 BATCH: Final = 1024
@@ -119,7 +119,8 @@ def _describe(paths: Sequence[str | Path]) -> _Described:
     """The different strings of some files, by all cores."""
     texts = list(dict.fromkeys(row.text for path in paths for row in read_rows(path)))
     chunks = [texts[k : k + CHUNK] for k in range(0, len(texts), CHUNK)]
-    smiles, counts, descriptors = zip(*ordered_map(_described, chunks, cores()), strict=True)
+    with worker_pool(_described, cores()) as pool:
+        smiles, counts, descriptors = zip(*pool.ordered(chunks), strict=True)
     if not any(smiles):
         raise DataError(f"{', '.join(map(str, paths))}: no valid SMILES among {len(texts)} different strings")
     found = torch.from_numpy(np.concatenate(descriptors)).float()

@@ -37,7 +37,7 @@ from molvae.folders import (
     write_atomic,
     write_json,
 )
-from molvae.workers import cores, ordered_map
+from molvae.workers import cores, worker_pool
 
 PARTS: Final = ("train", "valid", "test")
 FILES: Final = ("train.smi", "valid.smi", "test.smi", "vocab.json", "rejects.csv")
@@ -139,6 +139,7 @@ def prepare(
         ObjectiveError: a score's module cannot be imported.
         FolderError: ``out`` holds something else: a corpus of other inputs or settings, or foreign files.
         FolderBusy: another process is filling ``out``.
+        WorkerError: the workers do not start, or one was killed; the same call starts over.
     """
     source, out = Path(source), Path(out)
     properties = settings.properties
@@ -339,10 +340,11 @@ def _cleaned(rows: Iterator[Labelled], settings: PrepareSettings, workers: int) 
     first = list(itertools.islice(chunks, small + 1))
     everything = itertools.chain(first, chunks)
     if workers == 1 or len(first) <= small:
-        yield from (_clean_chunk(chunk, settings) for chunk in everything)
+        yield from (_clean_chunk(settings, chunk) for chunk in everything)
         return
-    yield from ordered_map(partial(_clean_chunk, settings=settings), everything, workers)
+    with worker_pool(partial(_clean_chunk, settings), workers) as pool:
+        yield from pool.ordered(everything)
 
 
-def _clean_chunk(chunk: list[Labelled], settings: PrepareSettings) -> list[Accepted | Rejected]:
+def _clean_chunk(settings: PrepareSettings, chunk: list[Labelled]) -> list[Accepted | Rejected]:
     return [clean(row, settings, labels) for row, labels in chunk]

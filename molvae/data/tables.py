@@ -20,7 +20,7 @@ from molvae.data.cells import column_names, open_source, place_of, text_ending
 from molvae.data.parquet import parquet_cells, read_parquet
 from molvae.errors import DataError, InvalidSmiles, UsageError
 from molvae.folders import atomic_path
-from molvae.workers import held_signals
+from molvae.signals import defer_signals
 
 if TYPE_CHECKING:  # pandas and pyarrow wait inside the functions that need them: worker processes load this module
     import numpy as np
@@ -215,7 +215,7 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> int:
     path = Path(path)
     write = _WRITERS[check_ending(path)]
     table = _smiles_first(frame, path)
-    with held_signals(), atomic_path(path) as partial:
+    with defer_signals(), atomic_path(path) as partial:
         return write(table, partial)
 
 

@@ -1,4 +1,5 @@
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -105,9 +106,8 @@ def test_tell_refuses_what_does_not_fit(recipe, space, tmp_path):
     campaign.ask()
     with pytest.raises(CampaignError, match="call 9 is not pending"):
         campaign.tell({1: Observed((1.0,), 0.0), 9: Observed((1.0,), 0.0)})
-    for values in ((1.0, 2.0), (float("nan"),)):
-        with pytest.raises(CampaignError, match="has 1 finite values"):
-            campaign.tell({1: Observed(values, 0.0)})
+    with pytest.raises(CampaignError, match="has 1 finite values"):
+        campaign.tell({1: Observed((1.0,), 0.0), 2: Observed((1.0, 2.0), 0.0)})
     assert campaign.state().used == 0
     assert campaign.tell({1: Failed("no assay", 0.0)}).used == 1
 
@@ -120,7 +120,7 @@ def test_ctrl_c_leaves_a_whole_store_and_the_rest_is_done_later(whole, space, tm
     def stop(objective, molecule):
         seen.append(molecule)
         if len(seen) == 9:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return evaluate(objective, molecule)
 
     monkeypatch.setattr(Objective, "evaluate", stop)

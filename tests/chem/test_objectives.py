@@ -88,7 +88,7 @@ def test_labels_units_and_meanings():
 # --- values that are none -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1.5", [1.0], np.ones(2), 1j])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1.5", [1.0, 2.0], np.ones(2), 1j, True])
 def test_values_that_are_not_finite_numbers(value, monkeypatch, aspirin):
     monkeypatch.setattr(LogP, "__call__", lambda self, molecule: value)
     for score in (LogP(), Product(of=(LogP(),)), Desirability(of=LogP(), points=((0, 0), (1, 1)))):

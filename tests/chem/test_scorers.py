@@ -240,6 +240,7 @@ def own_module(tmp_path, monkeypatch):
         "    raise RuntimeError('no pose for ' + smiles)\n"
     )
     (tmp_path / "own_broken.py").write_text("import not_installed_anywhere\n")
+    (tmp_path / "own_script.py").write_text("def main(): return 0\n\nraise SystemExit(main())\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     yield tmp_path
@@ -292,6 +293,7 @@ def test_callable_in_another_process(own_module):
     [
         ("nowhere_at_all.x:f", r"needs the module 'nowhere_at_all.x', which cannot be imported.*run from"),
         ("own_broken:f", r"No module named 'not_installed_anywhere'"),
+        ("own_script:main", r"'own_script', which cannot be imported \(SystemExit: 0\)"),
         ("own_docking:afinity", r"'own_docking' has no 'afinity'; did you mean 'affinity'"),
         ("own_docking:LIMIT", r"is a int, not a function"),
     ],

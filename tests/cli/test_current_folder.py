@@ -18,7 +18,6 @@ PACKAGES = (
     "numba",
     "numpy",
     "pandas",
-    "pebble",
     "pydantic",
     "rdkit",
     "torch",

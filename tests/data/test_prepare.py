@@ -324,6 +324,7 @@ def test_rows_that_are_none_are_rejects(tmp_path):
         ({"scores": ("qed", "QED")}, UsageError, "'QED' is asked for twice"),
         ({"scores": ("no_such_module:f",)}, ObjectiveError, "'no_such_module', which cannot be imported"),
         ({"scores": ("math:sqrt",)}, DataError, "not one molecule that is kept has a value of 'sqrt'"),
+        ({"scores": ("sys:exit",)}, DataError, "not one molecule that is kept has a value of 'exit'"),
     ],
 )
 def test_labels_that_cannot_be(tmp_path, settings, kind, message):
@@ -493,4 +494,5 @@ def test_a_script_without_a_guard_gets_a_message_and_no_flood_of_processes(tmp_p
         check=False,
     )
     assert ended.returncode != 0
-    assert "lacks `if __name__ == '__main__':`" in ended.stderr
+    assert ended.stderr.rstrip().splitlines()[-1].startswith("molvae.errors.WorkerError: no worker process was ready")
+    assert "needs `if __name__ == '__main__':`" in ended.stderr

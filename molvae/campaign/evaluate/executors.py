@@ -4,26 +4,23 @@ A worker imports chemistry alone, never torch, so a pool of them is light. Each 
 whose call opens it: ``with executor(objectives) as evaluate: for call, outcome in evaluate(proposals): ...``.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Literal, Protocol
 
-from pebble import ProcessExpired, ProcessPool
 from pydantic import Field
 
 from molvae.campaign.record.state import Failed, Observed, Outcome, Proposal
 from molvae.chem.molecule import Molecule
 from molvae.chem.objectives import Objective
 from molvae.config import Component
-from molvae.errors import CampaignError
+from molvae.errors import ForeignError
+from molvae.foreign import attempt
 from molvae.registry import Registry
-from molvae.workers import SPAWN, deaf_to_ctrl_c, follow_parent
-
-START_TIMEOUT = 60
-"""Seconds that the first worker may take to start; one or two are usual."""
+from molvae.signals import signal_errors
+from molvae.workers import Lost, worker_pool
 
 Objectives = tuple[Objective, ...]
 Evaluate = Callable[[Sequence[Proposal]], Iterator[tuple[int, Outcome]]]
@@ -37,8 +34,9 @@ class Inline(Component):
 
     @contextmanager
     def __call__(self, objectives: Objectives) -> Iterator[Evaluate]:
-        """Open: nothing to do."""
-        yield lambda proposals: ((p.call, evaluate_one(objectives, p.smiles)) for p in proposals)
+        """Open: a signal, such as Ctrl-C, is told from what an objective raises."""
+        with signal_errors():
+            yield lambda proposals: ((p.call, evaluate_one(objectives, p.smiles)) for p in proposals)
 
 
 class Processes(Component):
@@ -55,40 +53,18 @@ class Processes(Component):
 
     @contextmanager
     def __call__(self, objectives: Objectives) -> Iterator[Evaluate]:
-        """Open a pool; closed with the block, Ctrl-C included. Its workers end if this process is killed.
+        """Open a pool of workers; closed with the block, Ctrl-C included.
 
         Raises:
-            CampaignError: the workers do not start.
+            WorkerError: the workers do not start; so may what is opened, if no more of them do.
         """
-        workers = self.workers or os.cpu_count() or 1
-        pool = ProcessPool(workers, context=SPAWN, initializer=follow_parent)
-        try:
-            _await_workers(pool)
-            yield lambda proposals: self._evaluate(pool, objectives, proposals)
-        finally:
-            pool.stop()
-            pool.join()
+        with worker_pool(partial(evaluate_one, objectives), self.workers) as pool:
 
-    def _evaluate(
-        self, pool: ProcessPool, objectives: Objectives, proposals: Sequence[Proposal]
-    ) -> Iterator[tuple[int, Outcome]]:
-        started = time.monotonic()
-        futures: dict[Future[Outcome], int] = {
-            pool.schedule(evaluate_one, args=(objectives, p.smiles), timeout=self.timeout): p.call for p in proposals
-        }
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=futures.__getitem__):
-                yield futures[future], self._outcome(future, time.monotonic() - started)
+            def evaluate(proposals: Sequence[Proposal]) -> Iterator[tuple[int, Outcome]]:
+                for k, found in pool.unordered((p.smiles for p in proposals), self.timeout):
+                    yield proposals[k].call, Failed(found.reason, found.seconds) if isinstance(found, Lost) else found
 
-    def _outcome(self, future: "Future[Outcome]", seconds: float) -> Outcome:
-        try:
-            return future.result()
-        except TimeoutError:
-            return Failed(f"took longer than {self.timeout:g} s", seconds)
-        except ProcessExpired as error:
-            return Failed(f"the worker process died with {_exit(error.exitcode)}", seconds)
+            yield evaluate
 
 
 class Executor(Protocol):
@@ -104,26 +80,12 @@ EXECUTORS = Registry("executor", Executor, (Inline, Processes))
 def evaluate_one(objectives: Objectives, smiles: str) -> Outcome:
     """All objectives of one molecule; whatever one of them raises becomes the reason of a failure."""
     started = time.monotonic()
-    try:
+
+    def values() -> tuple[float, ...]:
         molecule = Molecule.parse(smiles)
-        values = tuple(objective.evaluate(molecule) for objective in objectives)
-    except Exception as error:  # an objective is anybody's code
-        return Failed(f"{type(error).__name__}: {error}", time.monotonic() - started)
-    return Observed(values, time.monotonic() - started)
+        return tuple([objective.evaluate(molecule) for objective in objectives])  # a generator changes a StopIteration
 
-
-def _await_workers(pool: ProcessPool) -> None:
-    """Workers that die while starting are started again without end; this finds out."""
-    with deaf_to_ctrl_c():
-        first = pool.schedule(os.getpid)  # starts the pool
     try:
-        first.result(timeout=START_TIMEOUT)
-    except TimeoutError:
-        raise CampaignError(
-            f"no worker process was ready after {START_TIMEOUT} s; a script that runs a campaign needs "
-            "`if __name__ == '__main__':` around it, or executor.kind = 'inline'"
-        ) from None
-
-
-def _exit(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return Observed(attempt(values), time.monotonic() - started)
+    except ForeignError as error:
+        return Failed(str(error), time.monotonic() - started)

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from molvae.errors import CampaignError
+from molvae.errors import CampaignError, printable
+from molvae.foreign import number
 
 RESTART: Final = "restart"
 """The move of start molecules that a search began again with."""
@@ -66,18 +67,34 @@ class Round:
 
 @dataclass(frozen=True)
 class Observed:
-    """Raw values of the objectives, in the recipe's order, and the time they took."""
+    """Raw values of the objectives, in the recipe's order, and the time they took; what is no finite number is refused.
+
+    Raises:
+        CampaignError: says which value.
+    """
 
     values: tuple[float, ...]
     seconds: float
 
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "values", tuple(map(number, self.values)))
+            object.__setattr__(self, "seconds", number(self.seconds))
+        except (TypeError, ValueError) as error:
+            raise CampaignError(
+                f"an outcome has finite values, one an objective, and seconds; this has {error}"
+            ) from error
+
 
 @dataclass(frozen=True)
 class Failed:
-    """An evaluation that gave no values, and why."""
+    """An evaluation that gave no values, and why; what a store cannot hold of the reason is escaped."""
 
     reason: str
     seconds: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", printable(self.reason))
 
 
 Outcome = Observed | Failed

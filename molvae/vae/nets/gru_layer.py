@@ -22,10 +22,10 @@ from torch.nn.functional import linear, pad
 from molvae.data.vocab import END, START
 from molvae.errors import FolderError, UsageError
 from molvae.folders import cache_folder
+from molvae.signals import defer_signals
 from molvae.vae.nets.kernel import inference, library, training
 from molvae.vae.nets.kernel.buffers import BufferPool
 from molvae.vae.nets.kernel.packing import BLOCK, Weights
-from molvae.workers import held_signals
 
 log = logging.getLogger("molvae")
 
@@ -63,7 +63,7 @@ def _find() -> tuple[ctypes.CDLL | None, str]:
     """The library and where it is from; or None, and why."""
     if why := library.missing():
         return None, why
-    with held_signals():  # a library is kept in the cache whole or not at all
+    with defer_signals():  # a library is kept in the cache whole or not at all
         return library.load(*_cache())
 
 

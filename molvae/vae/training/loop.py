@@ -22,6 +22,7 @@ from molvae.arguments import checked
 from molvae.data.corpus import Batch
 from molvae.errors import TrainingError
 from molvae.folders import only_writer, pin_recipe
+from molvae.signals import defer_signals
 from molvae.vae.evaluation.metrics import evaluate
 from molvae.vae.folder import save_model
 from molvae.vae.prior import Prior
@@ -30,7 +31,6 @@ from molvae.vae.training.recipe import TrainRecipe, TrainSettings
 from molvae.vae.training.resume import Progress, load_state, save_state
 from molvae.vae.training.setup import Setup, hardware_facts, make_fabric, set_up
 from molvae.vae.training.step import StepFigures, TrainingStep
-from molvae.workers import held_signals
 
 COLLAPSE_AFTER = 0.2
 """Share of the training after which a latent space with no active unit, or under 0.1 nats of KL, is an error."""
@@ -70,7 +70,7 @@ def train(recipe: TrainRecipe, out: str | Path, on_event: Callable[[TrainEvent],
         if fabric.is_global_zero:
             stack.enter_context(only_writer(out, "this training"))
             pin_recipe(out, recipe)
-        stop = stack.enter_context(held_signals())
+        stop = stack.enter_context(defer_signals())
         _run(setup, out, fabric, stop, on_event or (lambda event: None))
     return out / "model"
 

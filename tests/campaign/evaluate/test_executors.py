@@ -1,16 +1,21 @@
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from molvae.campaign.evaluate import executors
+from molvae import workers
 from molvae.campaign.evaluate.executors import Inline, Processes
 from molvae.campaign.record.state import Failed, Observed, Proposal
 from molvae.chem.objectives import Objective
 from molvae.config import parse_recipe
-from molvae.errors import CampaignError
+from molvae.errors import WorkerError
 
 MODULE = """
     import os, sys, time
@@ -58,16 +63,62 @@ def test_inline_turns_exceptions_into_failures(objective):
     assert isinstance(found[1], Observed)
     assert found[1].values == (2.0,)
     assert found[2].reason == "ValueError: no bromine here"
-    assert found[3].reason.startswith("ObjectiveError: moody has no finite value")
+    assert found[3].reason.startswith("ObjectiveError: moody has no finite value for CCl: it returned nan")
 
 
-def test_inline_lets_ctrl_c_through(objective, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_inline_lets_signals_through(objective, monkeypatch, number, swallowed):
+    class Stopped(BaseException):
+        pass
 
-    monkeypatch.setattr(Objective, "evaluate", stop)
-    with pytest.raises(KeyboardInterrupt):
-        outcomes(Inline(), objective("moody"), "CC")
+    def handle(*_):
+        raise Stopped
+
+    def stopped(*_):
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            if not swallowed:
+                raise
+        return 1.0
+
+    monkeypatch.setattr(Objective, "evaluate", stopped)
+    before = signal.signal(number, handle)
+    try:
+        with pytest.raises(Stopped):
+            outcomes(Inline(), objective("moody"), "CC")
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_handler_that_does_not_raise_changes_nothing(objective, monkeypatch):
+    heard = []
+    monkeypatch.setattr(Objective, "evaluate", lambda *_: float(signal.raise_signal(signal.SIGTERM) is None))
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        assert outcomes(Inline(), objective("moody"), "CC")[1].values == (1.0,)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1]
+
+
+def test_a_handler_that_the_objective_sets_stays(objective, monkeypatch):
+    def mine(*_):
+        raise ValueError("too late")
+
+    def limited(*_):
+        signal.signal(signal.SIGTERM, mine)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Objective, "evaluate", limited)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert outcomes(Inline(), objective("moody"), "CC")[1].reason == "ValueError: too late"
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_crashes_and_hangs_cost_their_own_molecule(objective):
@@ -97,6 +148,33 @@ def test_workers_are_light_are_kept_for_all_rounds_and_end_with_the_block(object
 
 
 def test_workers_that_never_start_are_an_error_not_a_wait_without_end(objective, monkeypatch):
-    monkeypatch.setattr(executors, "START_TIMEOUT", 0.0)
-    with pytest.raises(CampaignError, match=r"no worker process was ready.*__main__"):
+    monkeypatch.setattr(workers, "START_TIMEOUT", 0.0)
+    with pytest.raises(WorkerError, match=r"no worker process was ready.*__main__"):
         outcomes(Processes(workers=1), objective("moody"), "C")
+
+
+UNGUARDED = """
+import sys
+sys.path[:0] = [{folder!r}, {tests!r}]
+from toy import ToySpace
+from molvae import Campaign, CampaignRecipe
+from molvae.campaign.evaluate.executors import Processes
+from molvae.chem.objectives import named
+
+recipe = CampaignRecipe(model="toy", objectives=(named("moods:moody"),), executor=Processes(workers=2))
+Campaign.open(recipe, {out!r}, space=ToySpace()).run()
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_says_what_it_needs(objective, tmp_path):
+    """Its workers would run it again as they start."""
+    folders = {"folder": str(tmp_path), "tests": str(Path(__file__).parents[1]), "out": str(tmp_path / "run")}
+    (tmp_path / "script.py").write_text(UNGUARDED.format(**folders))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert run.returncode == 1
+    last = run.stderr.rstrip().splitlines()[-1]
+    assert "WorkerError: no worker process was ready: one died with exit code 1 while it started" in last
+    assert "needs `if __name__ == '__main__':`" in last
