@@ -180,8 +180,8 @@ def read_recorded(path: Path, schema: type[Recipe]) -> Recipe:
         return read_record(table, schema, str(path))
     except RecipeError as error:
         raise RecipeError(
-            f"{error}\nThe run was begun by another version of molvae, or the file was edited; nothing is lost: "
-            "open it with that version, or put the file right"
+            f"{error}\nThe run was begun with another recipe, or begun by another version of molvae, or the file was "
+            "edited; nothing is lost: take another --out folder, open it with that version, or put the file right"
         ) from error
 
 

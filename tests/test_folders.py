@@ -17,9 +17,9 @@ from molvae.errors import FolderBusy, FolderError, RecipeError
 from molvae.folders import (
     atomic_path,
     cache_folder,
-    claim,
     only_writer,
     others_may_write,
+    pin_recipe,
     seal,
     sha256,
     unfinished,
@@ -214,10 +214,10 @@ def test_a_file_in_the_folders_place_is_said(tmp_path):
 
 
 def test_a_folder_stays_with_the_recipe_it_was_begun_with(tmp_path):
-    claim(tmp_path, Settings(seed=1))
-    claim(tmp_path, Settings(seed=1))
+    pin_recipe(tmp_path, Settings(seed=1))
+    pin_recipe(tmp_path, Settings(seed=1))
     with pytest.raises(RecipeError, match=r"(?s)seed: 1 → 2.*take another --out") as caught:
-        claim(tmp_path, Settings(seed=2))
+        pin_recipe(tmp_path, Settings(seed=2))
     assert "size" not in str(caught.value)
     assert json.loads((tmp_path / "recipe.json").read_text()) == {"seed": 1, "size": 1}
 
@@ -226,7 +226,7 @@ def test_a_folder_stays_with_the_recipe_it_was_begun_with(tmp_path):
 def test_a_damaged_kept_recipe_is_said(tmp_path, text):
     (tmp_path / "recipe.json").write_text(text)
     with pytest.raises(FolderError, match=r"recipe\.json is damaged"):
-        claim(tmp_path, Settings())
+        pin_recipe(tmp_path, Settings())
 
 
 def test_what_somebody_else_made_is_never_filled(tmp_path):

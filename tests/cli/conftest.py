@@ -144,7 +144,7 @@ def campaign(tmp_path, trained, model, write_recipe):
             "start": {"kind": "file", "path": str(trained / "molecules.smi"), "n": 6},
             "budget": {"evaluations": 14},
             "q": 4,
-            "search": {"generations": 2, "children": 40},
+            "method": {"search": {"generations": 2, "children": 40}},
             "executor": {"kind": "inline"},
         }
         return write_recipe(tmp_path / path, table | changes)

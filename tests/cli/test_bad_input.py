@@ -338,7 +338,7 @@ class TestFullDisk:
 
         recipe = campaign(budget={"evaluations": 40})
         molvae("optimize", recipe, "--out", "whole", "-q")
-        disk = small_disk("120k")
+        disk = small_disk("124k")
         one = process("optimize", recipe, "--out", disk / "run")
         _, told = one.communicate(timeout=200)
         assert one.returncode == 1

@@ -18,7 +18,7 @@ ALKANES = ("C", "CC", "CCC", "CCCC", "CCCCC", "CCCCCC")
 """Carbon by carbon; in the double below the chain of n carbons lies at (n, 0)."""
 
 
-class Chains:
+class Chains(SmilesVAE):
     """A model of two dimensions: a point decodes to the chain whose length is nearest to its first coordinate.
 
     Below half a carbon, or beyond six and a half, the text is no molecule. Every text is written backwards from its
@@ -27,6 +27,9 @@ class Chains:
 
     latent, longest, known = 2, 6, None
     vocab = Vocab.of(ALKANES)
+
+    def __init__(self) -> None:
+        pass  # it has no weights
 
     def reads(self, text: str) -> bool:
         return text in ALKANES

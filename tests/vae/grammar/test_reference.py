@@ -118,6 +118,11 @@ def test_they_allow_the_same_after_every_beginning_of(reference, text):
     compare(reference, grammar(WIDE, 25), text)
 
 
+def test_the_slot_of_an_atom_is_free_again_after_its_branch(reference):
+    """Were it not, a name would be lacking here, and other characters could come next."""
+    compare(reference, grammar("()123456=Ccno", 80), "c31=c(c(o3)=c6c5n(n")
+
+
 @pytest.mark.parametrize("every", [25, pytest.param(8, marks=pytest.mark.slow)])
 def test_they_allow_the_same_after_every_beginning_of_real_molecules(reference, every):
     lines = (Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi").read_text().splitlines()[::every]
